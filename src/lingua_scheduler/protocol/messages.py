@@ -1,0 +1,432 @@
+"""Messages between clients and the scheduler on `/ws/session`, as structs: decoding one is validating it.
+
+Absent fields are omitted when sent and `None` when read; `null` and unknown fields are accepted. Fields marked 1.1 exist
+only where the client asked for `protocol_version` "1.1".
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from lingua_scheduler.protocol.errors import ErrorCode
+
+Status = Literal["ok", "error"]
+MissingReason = Literal[
+    "silence_detected",
+    "no_speech",
+    "merged",
+    "gap_timeout",
+    "job_failed",
+    "job_timeout",
+    "no_available_node",
+    "pending_overflow_evict",
+    "audio_lost",
+]
+UiEventName = Literal[
+    "INPUT_STARTED",
+    "INPUT_ENDED",
+    "DISPATCHED",
+    "NODE_ACCEPTED",
+    "ASR_PARTIAL",
+    "ASR_FINAL",
+    "NMT_DONE",
+    "TTS_PLAY_STARTED",
+    "TTS_PLAY_ENDED",
+    "ERROR",
+]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all messages: immutable, absent fields omitted, tagged by `type`."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of what stands inside messages: as `Wire`, without a tag."""
+
+
+class Features(Part):
+    """What the client would like beside the translation."""
+
+    emotion_detection: bool | None = None
+    voice_style_detection: bool | None = None
+    speech_rate_detection: bool | None = None
+    speech_rate_control: bool | None = None
+    speaker_identification: bool | None = None
+    persona_adaptation: bool | None = None
+
+
+class Pipeline(Part):
+    """Which stages to run; an absent flag means its default: ASR, MT and TTS on, the others off."""
+
+    use_asr: bool | None = None
+    use_nmt: bool | None = None
+    use_tts: bool | None = None
+    use_semantic: bool | None = None
+    use_tone: bool | None = None
+
+    def services(self) -> tuple[str, ...]:
+        """The service types a node must have ready, in the order of the stages."""
+        wanted = (
+            ("asr", self.use_asr is not False),
+            ("semantic", self.use_semantic is True),
+            ("nmt", self.use_nmt is not False),
+            ("tone", self.use_tone is True),
+            ("tts", self.use_tts is not False),
+        )
+        return tuple(name for name, on in wanted if on)
+
+
+# ---------------------------------------------------------------------------------------------- client → server
+
+
+class SessionInit(Wire, tag="session_init"):
+    client_version: str
+    platform: str
+    src_lang: str
+    tgt_lang: str
+    dialect: str | None = None
+    features: Features | None = None
+    pairing_code: str | None = None
+    tenant_id: str | None = None
+    mode: Literal["one_way", "two_way_auto"] | None = None
+    lang_a: str | None = None
+    lang_b: str | None = None
+    auto_langs: list[str] | None = None
+    enable_streaming_asr: bool | None = None
+    partial_update_interval_ms: int | None = None
+    trace_id: str | None = None
+    protocol_version: str | None = None
+    audio_format: Literal["opus", "pcm16"] | None = None
+    sample_rate: int | None = None
+    binary: bool | None = None
+    pipeline: Pipeline | None = None
+
+
+class AudioChunk(Wire, tag="audio_chunk"):
+    session_id: str
+    seq: int
+    is_final: bool
+    payload: str | None = None
+    """Base64; absent on an empty final."""
+    client_timestamp_ms: int | None = None
+
+
+class UtteranceMessage(Wire, tag="utterance"):
+    """A whole utterance at once, its index given by the client."""
+
+    session_id: str
+    utterance_index: int
+    manual_cut: bool
+    src_lang: str
+    tgt_lang: str
+    audio: str
+    """Base64."""
+    audio_format: Literal["opus", "pcm16"]
+    sample_rate: int
+    dialect: str | None = None
+    features: Features | None = None
+    mode: Literal["one_way", "two_way_auto"] | None = None
+    lang_a: str | None = None
+    lang_b: str | None = None
+    auto_langs: list[str] | None = None
+    enable_streaming_asr: bool | None = None
+    partial_update_interval_ms: int | None = None
+    trace_id: str | None = None
+    pipeline: Pipeline | None = None
+
+
+class ClientHeartbeat(Wire, tag="client_heartbeat"):
+    session_id: str
+    timestamp: int
+
+
+class TtsStarted(Wire, tag="tts_started"):
+    session_id: str
+    trace_id: str
+    group_id: str
+    ts_start_ms: int
+
+
+class TtsPlayEnded(Wire, tag="tts_play_ended"):
+    session_id: str
+    trace_id: str
+    group_id: str
+    ts_end_ms: int
+
+
+class SessionClose(Wire, tag="session_close"):
+    session_id: str
+    reason: str
+
+
+class SessionResume(Wire, tag="session_resume"):
+    """1.1: continue a session on a new connection."""
+
+    session_id: str
+    resume_token: str
+    last_result_seq: int
+
+
+class ResultAck(Wire, tag="result_ack"):
+    """1.1: every result up to `result_seq` has arrived."""
+
+    session_id: str
+    result_seq: int
+
+
+class RoomCreate(Wire, tag="room_create"):
+    client_ts: int
+    display_name: str | None = None
+    preferred_lang: str | None = None
+
+
+class RoomJoin(Wire, tag="room_join"):
+    room_code: str
+    display_name: str | None = None
+    preferred_lang: str | None = None
+
+
+class RoomLeave(Wire, tag="room_leave"):
+    room_code: str
+
+
+class RoomRawVoicePreference(Wire, tag="room_raw_voice_preference"):
+    room_code: str
+    target_session_id: str
+    receive_raw_voice: bool
+
+
+class WebrtcOffer(Wire, tag="webrtc_offer"):
+    room_code: str
+    to: str
+    sdp: Any
+
+
+class WebrtcAnswer(Wire, tag="webrtc_answer"):
+    room_code: str
+    to: str
+    sdp: Any
+
+
+class WebrtcIce(Wire, tag="webrtc_ice"):
+    room_code: str
+    to: str
+    candidate: Any
+
+
+ClientMessage = (
+    SessionInit
+    | AudioChunk
+    | UtteranceMessage
+    | ClientHeartbeat
+    | TtsStarted
+    | TtsPlayEnded
+    | SessionClose
+    | SessionResume
+    | ResultAck
+    | RoomCreate
+    | RoomJoin
+    | RoomLeave
+    | RoomRawVoicePreference
+    | WebrtcOffer
+    | WebrtcAnswer
+    | WebrtcIce
+)
+
+# ---------------------------------------------------------------------------------------------- server → client
+
+
+class SessionInitAck(Wire, tag="session_init_ack"):
+    session_id: str
+    message: str
+    trace_id: str
+    protocol_version: str
+    use_binary_frame: bool
+    negotiated_codec: str
+    negotiated_audio_format: str
+    negotiated_sample_rate: int
+    negotiated_channel_count: int
+    assigned_node_id: str | None = None
+    resume_token: str | None = None
+    resume_window_ms: int | None = None
+    heartbeat_interval_ms: int | None = None
+
+
+class SessionResumeAck(Wire, tag="session_resume_ack"):
+    """1.1: the session goes on; the client sends audio again from chunk `next_seq`."""
+
+    session_id: str
+    resume_token: str
+    next_seq: int
+    replayed: int
+    """Concluded results that follow because the client had not acknowledged them."""
+
+
+class AsrPartial(Wire, tag="asr_partial"):
+    session_id: str
+    utterance_index: int
+    job_id: str
+    text: str
+    is_final: bool
+    trace_id: str
+    stable_chars: int | None = None
+    """1.1: so many leading characters will not change any more."""
+
+
+class ServiceTimings(Part):
+    asr_ms: int | None = None
+    nmt_ms: int | None = None
+    tts_ms: int | None = None
+    total_ms: int | None = None
+
+
+class NetworkTimings(Part):
+    web_to_scheduler_ms: int | None = None
+    scheduler_to_node_ms: int | None = None
+    node_to_scheduler_ms: int | None = None
+    scheduler_to_web_ms: int | None = None
+
+
+class SegmentsMeta(Part):
+    count: int | None = None
+    max_gap: float | None = None
+    avg_duration: float | None = None
+
+
+class TranslationResult(Wire, tag="translation_result"):
+    session_id: str
+    """The speaker's."""
+    utterance_index: int
+    job_id: str
+    text_asr: str
+    text_translated: str
+    tts_audio: str
+    """Base64, empty where there is none."""
+    tts_format: str
+    trace_id: str
+    scheduler_sent_at_ms: int
+    extra: dict[str, Any] | None = None
+    group_id: str | None = None
+    part_index: int | None = None
+    service_timings: ServiceTimings | None = None
+    network_timings: NetworkTimings | None = None
+    asr_quality_level: str | None = None
+    reason_codes: list[str] | None = None
+    quality_score: float | None = None
+    rerun_count: int | None = None
+    segments_meta: SegmentsMeta | None = None
+    result_seq: int | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    tts_sample_rate: int | None = None
+    speech_start_ms: int | None = None
+    speech_end_ms: int | None = None
+
+
+class MissingResult(Wire, tag="missing_result"):
+    session_id: str
+    utterance_index: int
+    reason: MissingReason
+    created_at_ms: int
+    trace_id: str | None = None
+    result_seq: int | None = None
+    tgt_lang: str | None = None
+    """1.1: which of several targets is missing."""
+
+
+class UiEvent(Wire, tag="ui_event"):
+    trace_id: str
+    session_id: str
+    job_id: str
+    utterance_index: int
+    event: UiEventName
+    status: Status
+    elapsed_ms: int | None = None
+    error_code: ErrorCode | None = None
+    hint: str | None = None
+
+
+class Backpressure(Wire, tag="backpressure"):
+    action: Literal["PAUSE", "SLOW_DOWN"]
+    resume_after_ms: int
+
+
+class ErrorMessage(Wire, tag="error"):
+    code: ErrorCode
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ServerHeartbeat(Wire, tag="server_heartbeat"):
+    session_id: str
+    timestamp: int
+
+
+class SessionCloseAck(Wire, tag="session_close_ack"):
+    session_id: str
+
+
+class AudioAck(Wire, tag="audio_ack"):
+    """1.1: all audio up to chunk `seq` is concluded; the client may forget it."""
+
+    session_id: str
+    seq: int
+
+
+class Goaway(Wire, tag="goaway"):
+    """1.1: this instance is leaving; reconnect and resume elsewhere."""
+
+    reason: str
+    time_left_ms: int
+
+
+class RoomMember(Part):
+    participant_id: str
+    session_id: str
+    joined_at: int
+    display_name: str | None = None
+    preferred_lang: str | None = None
+    raw_voice_preferences: dict[str, bool] = {}
+
+
+class RoomCreateAck(Wire, tag="room_create_ack"):
+    room_code: str
+    room_id: str
+
+
+class RoomMembers(Wire, tag="room_members"):
+    room_code: str
+    members: list[RoomMember]
+
+
+class RoomError(Wire, tag="room_error"):
+    code: ErrorCode
+    message: str
+    room_code: str | None = None
+
+
+class RoomExpired(Wire, tag="room_expired"):
+    room_code: str
+
+
+ServerMessage = (
+    SessionInitAck
+    | SessionResumeAck
+    | AsrPartial
+    | TranslationResult
+    | MissingResult
+    | UiEvent
+    | Backpressure
+    | ErrorMessage
+    | ServerHeartbeat
+    | SessionCloseAck
+    | AudioAck
+    | Goaway
+    | RoomCreateAck
+    | RoomMembers
+    | RoomError
+    | RoomExpired
+    | WebrtcOffer
+    | WebrtcAnswer
+    | WebrtcIce
+)

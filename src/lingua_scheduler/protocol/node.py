@@ -1,0 +1,294 @@
+"""Messages between nodes and the scheduler on `/ws/node`, as structs.
+
+Fields and messages marked 2 exist only for nodes that announced `protocol_version` "2" in `node_register`. What a node
+reports about itself is read tolerantly: an odd field in a heartbeat must not cost a sentence.
+"""
+
+from typing import Any, Literal
+
+from lingua_scheduler.protocol.messages import ErrorMessage, Features, Part, Pipeline, SegmentsMeta, Wire
+
+NodeStatus = Literal["registering", "ready", "degraded", "draining", "offline"]
+
+# ------------------------------------------------------------------------------------------- node → scheduler
+
+
+class Gpu(Part):
+    name: str
+    memory_gb: float
+
+
+class Hardware(Part):
+    cpu_cores: int
+    memory_gb: float
+    gpus: list[Gpu] | None = None
+
+
+class InstalledModel(Part):
+    model_id: str
+    kind: str
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    dialect: str | None = None
+    version: str | None = None
+    enabled: bool | None = None
+
+
+class InstalledService(Part):
+    service_id: str
+    type: str
+    device: str | None = None
+    status: str | None = None
+    version: str | None = None
+
+
+class Capability(Part):
+    """Whether the node can run one type of service now."""
+
+    type: str
+    ready: bool
+    reason: str | None = None
+    ready_impl_ids: list[str] | None = None
+
+
+class LanguagePair(Part):
+    """A directed pair."""
+
+    src: str
+    tgt: str
+
+
+class NmtCapability(Part):
+    model_id: str | None = None
+    languages: list[str] | None = None
+    supported_pairs: list[LanguagePair] | None = None
+
+
+class LanguageCapabilities(Part):
+    asr_languages: list[str] = []
+    semantic_languages: list[str] = []
+    tts_languages: list[str] = []
+    nmt_capabilities: list[NmtCapability] | None = None
+    supported_language_pairs: list[LanguagePair] | None = None
+    """Where given, only these pairs are served; else every recognised language into every spoken one."""
+    semantic_core_ready: bool | None = None
+
+
+class ActiveJob(Part):
+    job_id: str
+    attempt_id: int
+
+
+class NodeRegister(Wire, tag="node_register"):
+    version: str
+    platform: str
+    hardware: Hardware
+    installed_models: list[InstalledModel]
+    capability_by_type: list[Capability]
+    features_supported: dict[str, Any]
+    accept_public_jobs: bool
+    language_capabilities: LanguageCapabilities
+    node_id: str | None = None
+    capability_schema_version: str | None = None
+    installed_services: list[InstalledService] | None = None
+    advanced_features: list[str] | None = None
+    protocol_version: str | None = None
+    capacity: int | None = None
+    """2: how many jobs at once."""
+    zone: str | None = None
+    binary_audio: bool | None = None
+    active_jobs: list[ActiveJob] | None = None
+    token: str | None = None
+
+
+class ResourceUsage(Part):
+    cpu_percent: float | None = None
+    gpu_percent: float | None = None
+    gpu_mem_percent: float | None = None
+    mem_percent: float | None = None
+    running_jobs: int | None = None
+    gpu_queue_length: int | None = None
+
+
+class NodeHeartbeat(Wire, tag="node_heartbeat"):
+    node_id: str
+    timestamp: int
+    resource_usage: ResourceUsage
+    installed_services: list[InstalledService] | None = None
+    capability_by_type: list[Capability] | None = None
+    language_capabilities: LanguageCapabilities | None = None
+    rerun_metrics: dict[str, Any] | None = None
+    processing_metrics: dict[str, Any] | None = None
+    asr_metrics: dict[str, Any] | None = None
+
+
+class JobAck(Wire, tag="job_ack"):
+    job_id: str
+    attempt_id: int
+    node_id: str
+    session_id: str
+    trace_id: str
+
+
+class JobStarted(Wire, tag="job_started"):
+    job_id: str
+    attempt_id: int
+    node_id: str
+    session_id: str
+    trace_id: str
+
+
+class NodeAsrPartial(Wire, tag="asr_partial"):
+    job_id: str
+    node_id: str
+    session_id: str
+    utterance_index: int
+    text: str
+    is_final: bool
+    trace_id: str
+    stable_chars: int | None = None
+    """2: so many leading characters will not change any more."""
+
+
+class NodeFault(Part):
+    code: str
+    message: str
+    details: Any = None
+
+
+class JobResult(Wire, tag="job_result"):
+    job_id: str
+    attempt_id: int
+    node_id: str
+    session_id: str
+    utterance_index: int
+    success: bool
+    trace_id: str
+    text_asr: str | None = None
+    text_translated: str | None = None
+    tts_audio: str | None = None
+    """Base64, also where it travelled as raw bytes: clients are sent base64."""
+    tts_format: str | None = None
+    extra: dict[str, Any] | None = None
+    processing_time_ms: float | None = None
+    error: NodeFault | None = None
+    node_completed_at_ms: int | None = None
+    asr_quality_level: str | None = None
+    reason_codes: list[str] | None = None
+    quality_score: float | None = None
+    rerun_count: int | None = None
+    segments_meta: SegmentsMeta | None = None
+    carried_ms: int | None = None
+    """2: so much of the end of this job's audio is kept for the session's next job, which owns it."""
+    merged_into: str | None = None
+    """2: the job whose result says what this one's audio said."""
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    tts_sample_rate: int | None = None
+
+
+class JobHeld(Wire, tag="job_held"):
+    """2: the node keeps this job's audio and will process it with the session's next job, or by itself at the deadline."""
+
+    job_id: str
+    attempt_id: int
+    reason: str
+    deadline_ms: int
+    """Milliseconds from now."""
+
+
+class JobReject(Wire, tag="job_reject"):
+    """2: the node does not take this attempt."""
+
+    job_id: str
+    attempt_id: int
+    code: str
+    retry_after_ms: int | None = None
+
+
+class NodeError(Wire, tag="node_error"):
+    node_id: str
+    code: str
+    message: str
+    details: Any = None
+
+
+class NodeDrain(Wire, tag="node_drain"):
+    """2: no new jobs; the node finishes what it runs and leaves."""
+
+    node_id: str
+    reason: str | None = None
+
+
+NodeMessage = (
+    NodeRegister
+    | NodeHeartbeat
+    | JobAck
+    | JobStarted
+    | NodeAsrPartial
+    | JobResult
+    | JobHeld
+    | JobReject
+    | NodeError
+    | NodeDrain
+)
+
+# ------------------------------------------------------------------------------------------- scheduler → node
+
+
+class NodeRegisterAck(Wire, tag="node_register_ack"):
+    node_id: str
+    message: str
+    status: NodeStatus
+
+
+class JobAssign(Wire, tag="job_assign"):
+    job_id: str
+    attempt_id: int
+    session_id: str
+    utterance_index: int
+    src_lang: str
+    tgt_lang: str
+    pipeline: Pipeline
+    audio: str
+    """Base64; empty inside the binary form, where the raw bytes follow the header."""
+    audio_format: str
+    sample_rate: int
+    enable_streaming_asr: bool
+    partial_update_interval_ms: int
+    trace_id: str
+    dialect: str | None = None
+    features: Features | None = None
+    mode: str | None = None
+    lang_a: str | None = None
+    lang_b: str | None = None
+    auto_langs: list[str] | None = None
+    group_id: str | None = None
+    part_index: int | None = None
+    context_text: str | None = None
+    padding_ms: int | None = None
+    is_manual_cut: bool | None = None
+    is_timeout_triggered: bool | None = None
+    is_max_duration_triggered: bool | None = None
+    turn_id: str | None = None
+    deadline_ms: int | None = None
+    """2: milliseconds from now until the lease ends."""
+    carried_audio_ms: int | None = None
+    """2: so much of the head of `audio` was sent before, to a node that may have lost it."""
+    start_samples: int | None = None
+    """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
+
+
+class JobCancel(Wire, tag="job_cancel"):
+    job_id: str
+    trace_id: str
+    reason: str
+
+
+class NodeControl(Wire, tag="node_control"):
+    command: Literal["drain", "resume", "reload"]
+    reason: str
+
+
+SchedulerMessage = NodeRegisterAck | ErrorMessage | JobAssign | JobCancel | NodeControl
+
