@@ -1,0 +1,1 @@
+"""The `lingua` command: one file per sub-command."""

@@ -1,0 +1,1 @@
+"""The client library that `lingua translate`, the load tool and users share."""

@@ -1,0 +1,1 @@
+"""The worker node: link to a scheduler, pipeline of engines, aggregation."""

@@ -1,0 +1,1 @@
+"""The shells around the machines of one scheduler instance, and their composition root."""

@@ -1,0 +1,1 @@
+"""What several processes agree on, in Redis: keys, scripts and one typed function per script."""

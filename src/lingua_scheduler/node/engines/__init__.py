@@ -1,0 +1,1 @@
+"""Speech recognition, translation and speech output behind one seam each."""

@@ -1,0 +1,19 @@
+"""Hypothesis profiles and fixtures that every folder of tests shares.
+
+`HYPOTHESIS_PROFILE` chooses: `ci` (repeatable), `dev` (other examples on each run) or `thorough` (minutes: before a
+release).
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Two shared cores make any single example slow now and then: time is the per-test limit's business, never an example's.
+_SLOW_IS_FINE = [HealthCheck.too_slow]
+
+settings.register_profile(
+    "ci", max_examples=60, deadline=None, derandomize=True, print_blob=True, suppress_health_check=_SLOW_IS_FINE
+)
+settings.register_profile("dev", max_examples=60, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+settings.register_profile("thorough", max_examples=2000, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
