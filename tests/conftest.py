@@ -40,3 +40,10 @@ def no_descriptor_leaks() -> Iterator[None]:
     gc.collect()
     left = descriptors() - before
     assert not left, f"left open: {sorted(left)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """`dev.py test` runs the checks first: the last screen of its output must tell of them too."""
+    if failed := os.environ.get("LINGUA_FAILED_CHECKS"):
+        terminalreporter.section("checks that failed (their output stands above the tests)", red=True)
+        terminalreporter.line(failed)
