@@ -52,17 +52,27 @@ class Hint:
 
 HINTS: dict[ErrorCode, Hint] = {
     ErrorCode.INVALID_MESSAGE: Hint("消息格式有误，已忽略。", "A message was malformed and was ignored."),
-    ErrorCode.INTERNAL_ERROR: Hint("服务内部出错，请重新开始会话。", "The service hit a fault; please start the session again."),
-    ErrorCode.INVALID_SESSION: Hint("会话不存在或不属于此连接。", "The session is unknown or belongs to another connection."),
+    ErrorCode.INTERNAL_ERROR: Hint(
+        "服务内部出错，请重新开始会话。", "The service hit a fault; please start the session again."
+    ),
+    ErrorCode.INVALID_SESSION: Hint(
+        "会话不存在或不属于此连接。", "The session is unknown or belongs to another connection."
+    ),
     ErrorCode.SESSION_CLOSED: Hint("会话已结束，请重新开始。", "The session has ended; please start a new one."),
     ErrorCode.UNAUTHORIZED: Hint("没有权限，请检查访问令牌。", "Access was refused; check the access token."),
     ErrorCode.RATE_LIMITED: Hint("请求过于频繁，请稍后再试。", "Too many requests; please wait a moment."),
-    ErrorCode.NODE_UNAVAILABLE: Hint("翻译节点已断开，正在换用其他节点。", "The translation node went away; another is being used."),
+    ErrorCode.NODE_UNAVAILABLE: Hint(
+        "翻译节点已断开，正在换用其他节点。", "The translation node went away; another is being used."
+    ),
     ErrorCode.NODE_OVERLOADED: Hint("翻译节点繁忙，请稍候。", "The translation nodes are busy; please wait."),
-    ErrorCode.NODE_NOT_REGISTERED: Hint("节点未注册，请重新注册。", "The node is not registered; it must register again."),
+    ErrorCode.NODE_NOT_REGISTERED: Hint(
+        "节点未注册，请重新注册。", "The node is not registered; it must register again."
+    ),
     ErrorCode.NODE_ID_CONFLICT: Hint("节点编号已被占用。", "Another node uses this node id."),
     ErrorCode.INVALID_CAPABILITY_SCHEMA: Hint("节点能力声明有误。", "The node's declared capabilities are not valid."),
-    ErrorCode.NO_AVAILABLE_NODE: Hint("暂无可用的翻译节点支持该语言。", "No translation node is available for these languages."),
+    ErrorCode.NO_AVAILABLE_NODE: Hint(
+        "暂无可用的翻译节点支持该语言。", "No translation node is available for these languages."
+    ),
     ErrorCode.MODEL_NOT_AVAILABLE: Hint("所需模型暂不可用。", "A model that this needs is not available."),
     ErrorCode.MODEL_LOAD_FAILED: Hint("模型加载失败。", "A model could not be loaded."),
     ErrorCode.MODEL_VERIFY_FAILED: Hint("模型校验失败。", "A model did not match its checksum."),
@@ -75,7 +85,9 @@ HINTS: dict[ErrorCode, Hint] = {
     ErrorCode.TTS_TIMEOUT: Hint("语音合成超时。", "The speech output took too long."),
     ErrorCode.JOB_TIMEOUT: Hint("该句处理超时。", "This sentence took too long to process."),
     ErrorCode.PROCESSING_ERROR: Hint("该句处理失败。", "This sentence could not be processed."),
-    ErrorCode.SCHEDULER_DEPENDENCY_DOWN: Hint("服务暂时受限，语音会保留。", "The service is limited for now; your speech is kept."),
+    ErrorCode.SCHEDULER_DEPENDENCY_DOWN: Hint(
+        "服务暂时受限，语音会保留。", "The service is limited for now; your speech is kept."
+    ),
     ErrorCode.ROOM_NOT_FOUND: Hint("房间不存在或已过期。", "The room does not exist or has expired."),
     ErrorCode.ROOM_FULL: Hint("房间已满。", "The room is full."),
     ErrorCode.INVALID_ROOM_CODE: Hint("房间号应为六位数字。", "A room code has six digits."),

@@ -1,7 +1,7 @@
 """Messages between clients and the scheduler on `/ws/session`, as structs: decoding one is validating it.
 
-Absent fields are omitted when sent and `None` when read; `null` and unknown fields are accepted. Fields marked 1.1 exist
-only where the client asked for `protocol_version` "1.1".
+Absent fields are omitted when sent and `None` when read; `null` and unknown fields are accepted. Fields marked 1.1
+exist only where the client asked for `protocol_version` "1.1".
 """
 
 from typing import Any, Literal
@@ -44,7 +44,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of what stands inside messages: as `Wire`, without a tag."""
 
 
-class Features(Part):
+class Features(Part, frozen=True, kw_only=True):
     """What the client would like beside the translation."""
 
     emotion_detection: bool | None = None
@@ -55,7 +55,7 @@ class Features(Part):
     persona_adaptation: bool | None = None
 
 
-class Pipeline(Part):
+class Pipeline(Part, frozen=True, kw_only=True):
     """Which stages to run; an absent flag means its default: ASR, MT and TTS on, the others off."""
 
     use_asr: bool | None = None
@@ -79,7 +79,7 @@ class Pipeline(Part):
 # ---------------------------------------------------------------------------------------------- client → server
 
 
-class SessionInit(Wire, tag="session_init"):
+class SessionInit(Wire, tag="session_init", frozen=True, kw_only=True):
     client_version: str
     platform: str
     src_lang: str
@@ -102,7 +102,7 @@ class SessionInit(Wire, tag="session_init"):
     pipeline: Pipeline | None = None
 
 
-class AudioChunk(Wire, tag="audio_chunk"):
+class AudioChunk(Wire, tag="audio_chunk", frozen=True, kw_only=True):
     session_id: str
     seq: int
     is_final: bool
@@ -111,7 +111,7 @@ class AudioChunk(Wire, tag="audio_chunk"):
     client_timestamp_ms: int | None = None
 
 
-class UtteranceMessage(Wire, tag="utterance"):
+class UtteranceMessage(Wire, tag="utterance", frozen=True, kw_only=True):
     """A whole utterance at once, its index given by the client."""
 
     session_id: str
@@ -135,31 +135,31 @@ class UtteranceMessage(Wire, tag="utterance"):
     pipeline: Pipeline | None = None
 
 
-class ClientHeartbeat(Wire, tag="client_heartbeat"):
+class ClientHeartbeat(Wire, tag="client_heartbeat", frozen=True, kw_only=True):
     session_id: str
     timestamp: int
 
 
-class TtsStarted(Wire, tag="tts_started"):
+class TtsStarted(Wire, tag="tts_started", frozen=True, kw_only=True):
     session_id: str
     trace_id: str
     group_id: str
     ts_start_ms: int
 
 
-class TtsPlayEnded(Wire, tag="tts_play_ended"):
+class TtsPlayEnded(Wire, tag="tts_play_ended", frozen=True, kw_only=True):
     session_id: str
     trace_id: str
     group_id: str
     ts_end_ms: int
 
 
-class SessionClose(Wire, tag="session_close"):
+class SessionClose(Wire, tag="session_close", frozen=True, kw_only=True):
     session_id: str
     reason: str
 
 
-class SessionResume(Wire, tag="session_resume"):
+class SessionResume(Wire, tag="session_resume", frozen=True, kw_only=True):
     """1.1: continue a session on a new connection."""
 
     session_id: str
@@ -167,48 +167,48 @@ class SessionResume(Wire, tag="session_resume"):
     last_result_seq: int
 
 
-class ResultAck(Wire, tag="result_ack"):
+class ResultAck(Wire, tag="result_ack", frozen=True, kw_only=True):
     """1.1: every result up to `result_seq` has arrived."""
 
     session_id: str
     result_seq: int
 
 
-class RoomCreate(Wire, tag="room_create"):
+class RoomCreate(Wire, tag="room_create", frozen=True, kw_only=True):
     client_ts: int
     display_name: str | None = None
     preferred_lang: str | None = None
 
 
-class RoomJoin(Wire, tag="room_join"):
+class RoomJoin(Wire, tag="room_join", frozen=True, kw_only=True):
     room_code: str
     display_name: str | None = None
     preferred_lang: str | None = None
 
 
-class RoomLeave(Wire, tag="room_leave"):
+class RoomLeave(Wire, tag="room_leave", frozen=True, kw_only=True):
     room_code: str
 
 
-class RoomRawVoicePreference(Wire, tag="room_raw_voice_preference"):
+class RoomRawVoicePreference(Wire, tag="room_raw_voice_preference", frozen=True, kw_only=True):
     room_code: str
     target_session_id: str
     receive_raw_voice: bool
 
 
-class WebrtcOffer(Wire, tag="webrtc_offer"):
+class WebrtcOffer(Wire, tag="webrtc_offer", frozen=True, kw_only=True):
     room_code: str
     to: str
     sdp: Any
 
 
-class WebrtcAnswer(Wire, tag="webrtc_answer"):
+class WebrtcAnswer(Wire, tag="webrtc_answer", frozen=True, kw_only=True):
     room_code: str
     to: str
     sdp: Any
 
 
-class WebrtcIce(Wire, tag="webrtc_ice"):
+class WebrtcIce(Wire, tag="webrtc_ice", frozen=True, kw_only=True):
     room_code: str
     to: str
     candidate: Any
@@ -236,7 +236,7 @@ ClientMessage = (
 # ---------------------------------------------------------------------------------------------- server → client
 
 
-class SessionInitAck(Wire, tag="session_init_ack"):
+class SessionInitAck(Wire, tag="session_init_ack", frozen=True, kw_only=True):
     session_id: str
     message: str
     trace_id: str
@@ -252,7 +252,7 @@ class SessionInitAck(Wire, tag="session_init_ack"):
     heartbeat_interval_ms: int | None = None
 
 
-class SessionResumeAck(Wire, tag="session_resume_ack"):
+class SessionResumeAck(Wire, tag="session_resume_ack", frozen=True, kw_only=True):
     """1.1: the session goes on; the client sends audio again from chunk `next_seq`."""
 
     session_id: str
@@ -262,7 +262,7 @@ class SessionResumeAck(Wire, tag="session_resume_ack"):
     """Concluded results that follow because the client had not acknowledged them."""
 
 
-class AsrPartial(Wire, tag="asr_partial"):
+class AsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
     session_id: str
     utterance_index: int
     job_id: str
@@ -273,27 +273,27 @@ class AsrPartial(Wire, tag="asr_partial"):
     """1.1: so many leading characters will not change any more."""
 
 
-class ServiceTimings(Part):
+class ServiceTimings(Part, frozen=True, kw_only=True):
     asr_ms: int | None = None
     nmt_ms: int | None = None
     tts_ms: int | None = None
     total_ms: int | None = None
 
 
-class NetworkTimings(Part):
+class NetworkTimings(Part, frozen=True, kw_only=True):
     web_to_scheduler_ms: int | None = None
     scheduler_to_node_ms: int | None = None
     node_to_scheduler_ms: int | None = None
     scheduler_to_web_ms: int | None = None
 
 
-class SegmentsMeta(Part):
+class SegmentsMeta(Part, frozen=True, kw_only=True):
     count: int | None = None
     max_gap: float | None = None
     avg_duration: float | None = None
 
 
-class TranslationResult(Wire, tag="translation_result"):
+class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=True):
     session_id: str
     """The speaker's."""
     utterance_index: int
@@ -323,7 +323,7 @@ class TranslationResult(Wire, tag="translation_result"):
     speech_end_ms: int | None = None
 
 
-class MissingResult(Wire, tag="missing_result"):
+class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
     session_id: str
     utterance_index: int
     reason: MissingReason
@@ -334,7 +334,7 @@ class MissingResult(Wire, tag="missing_result"):
     """1.1: which of several targets is missing."""
 
 
-class UiEvent(Wire, tag="ui_event"):
+class UiEvent(Wire, tag="ui_event", frozen=True, kw_only=True):
     trace_id: str
     session_id: str
     job_id: str
@@ -346,41 +346,41 @@ class UiEvent(Wire, tag="ui_event"):
     hint: str | None = None
 
 
-class Backpressure(Wire, tag="backpressure"):
+class Backpressure(Wire, tag="backpressure", frozen=True, kw_only=True):
     action: Literal["PAUSE", "SLOW_DOWN"]
     resume_after_ms: int
 
 
-class ErrorMessage(Wire, tag="error"):
+class ErrorMessage(Wire, tag="error", frozen=True, kw_only=True):
     code: ErrorCode
     message: str
     details: dict[str, Any] | None = None
 
 
-class ServerHeartbeat(Wire, tag="server_heartbeat"):
+class ServerHeartbeat(Wire, tag="server_heartbeat", frozen=True, kw_only=True):
     session_id: str
     timestamp: int
 
 
-class SessionCloseAck(Wire, tag="session_close_ack"):
+class SessionCloseAck(Wire, tag="session_close_ack", frozen=True, kw_only=True):
     session_id: str
 
 
-class AudioAck(Wire, tag="audio_ack"):
+class AudioAck(Wire, tag="audio_ack", frozen=True, kw_only=True):
     """1.1: all audio up to chunk `seq` is concluded; the client may forget it."""
 
     session_id: str
     seq: int
 
 
-class Goaway(Wire, tag="goaway"):
+class Goaway(Wire, tag="goaway", frozen=True, kw_only=True):
     """1.1: this instance is leaving; reconnect and resume elsewhere."""
 
     reason: str
     time_left_ms: int
 
 
-class RoomMember(Part):
+class RoomMember(Part, frozen=True, kw_only=True):
     participant_id: str
     session_id: str
     joined_at: int
@@ -389,23 +389,23 @@ class RoomMember(Part):
     raw_voice_preferences: dict[str, bool] = {}
 
 
-class RoomCreateAck(Wire, tag="room_create_ack"):
+class RoomCreateAck(Wire, tag="room_create_ack", frozen=True, kw_only=True):
     room_code: str
     room_id: str
 
 
-class RoomMembers(Wire, tag="room_members"):
+class RoomMembers(Wire, tag="room_members", frozen=True, kw_only=True):
     room_code: str
     members: list[RoomMember]
 
 
-class RoomError(Wire, tag="room_error"):
+class RoomError(Wire, tag="room_error", frozen=True, kw_only=True):
     code: ErrorCode
     message: str
     room_code: str | None = None
 
 
-class RoomExpired(Wire, tag="room_expired"):
+class RoomExpired(Wire, tag="room_expired", frozen=True, kw_only=True):
     room_code: str
 
 

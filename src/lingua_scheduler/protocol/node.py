@@ -13,18 +13,18 @@ NodeStatus = Literal["registering", "ready", "degraded", "draining", "offline"]
 # ------------------------------------------------------------------------------------------- node → scheduler
 
 
-class Gpu(Part):
+class Gpu(Part, frozen=True, kw_only=True):
     name: str
     memory_gb: float
 
 
-class Hardware(Part):
+class Hardware(Part, frozen=True, kw_only=True):
     cpu_cores: int
     memory_gb: float
     gpus: list[Gpu] | None = None
 
 
-class InstalledModel(Part):
+class InstalledModel(Part, frozen=True, kw_only=True):
     model_id: str
     kind: str
     src_lang: str | None = None
@@ -34,7 +34,7 @@ class InstalledModel(Part):
     enabled: bool | None = None
 
 
-class InstalledService(Part):
+class InstalledService(Part, frozen=True, kw_only=True):
     service_id: str
     type: str
     device: str | None = None
@@ -42,7 +42,7 @@ class InstalledService(Part):
     version: str | None = None
 
 
-class Capability(Part):
+class Capability(Part, frozen=True, kw_only=True):
     """Whether the node can run one type of service now."""
 
     type: str
@@ -51,20 +51,20 @@ class Capability(Part):
     ready_impl_ids: list[str] | None = None
 
 
-class LanguagePair(Part):
+class LanguagePair(Part, frozen=True, kw_only=True):
     """A directed pair."""
 
     src: str
     tgt: str
 
 
-class NmtCapability(Part):
+class NmtCapability(Part, frozen=True, kw_only=True):
     model_id: str | None = None
     languages: list[str] | None = None
     supported_pairs: list[LanguagePair] | None = None
 
 
-class LanguageCapabilities(Part):
+class LanguageCapabilities(Part, frozen=True, kw_only=True):
     asr_languages: list[str] = []
     semantic_languages: list[str] = []
     tts_languages: list[str] = []
@@ -74,12 +74,12 @@ class LanguageCapabilities(Part):
     semantic_core_ready: bool | None = None
 
 
-class ActiveJob(Part):
+class ActiveJob(Part, frozen=True, kw_only=True):
     job_id: str
     attempt_id: int
 
 
-class NodeRegister(Wire, tag="node_register"):
+class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
     version: str
     platform: str
     hardware: Hardware
@@ -101,7 +101,7 @@ class NodeRegister(Wire, tag="node_register"):
     token: str | None = None
 
 
-class ResourceUsage(Part):
+class ResourceUsage(Part, frozen=True, kw_only=True):
     cpu_percent: float | None = None
     gpu_percent: float | None = None
     gpu_mem_percent: float | None = None
@@ -110,7 +110,7 @@ class ResourceUsage(Part):
     gpu_queue_length: int | None = None
 
 
-class NodeHeartbeat(Wire, tag="node_heartbeat"):
+class NodeHeartbeat(Wire, tag="node_heartbeat", frozen=True, kw_only=True):
     node_id: str
     timestamp: int
     resource_usage: ResourceUsage
@@ -122,7 +122,7 @@ class NodeHeartbeat(Wire, tag="node_heartbeat"):
     asr_metrics: dict[str, Any] | None = None
 
 
-class JobAck(Wire, tag="job_ack"):
+class JobAck(Wire, tag="job_ack", frozen=True, kw_only=True):
     job_id: str
     attempt_id: int
     node_id: str
@@ -130,7 +130,7 @@ class JobAck(Wire, tag="job_ack"):
     trace_id: str
 
 
-class JobStarted(Wire, tag="job_started"):
+class JobStarted(Wire, tag="job_started", frozen=True, kw_only=True):
     job_id: str
     attempt_id: int
     node_id: str
@@ -138,7 +138,7 @@ class JobStarted(Wire, tag="job_started"):
     trace_id: str
 
 
-class NodeAsrPartial(Wire, tag="asr_partial"):
+class NodeAsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
     job_id: str
     node_id: str
     session_id: str
@@ -150,13 +150,13 @@ class NodeAsrPartial(Wire, tag="asr_partial"):
     """2: so many leading characters will not change any more."""
 
 
-class NodeFault(Part):
+class NodeFault(Part, frozen=True, kw_only=True):
     code: str
     message: str
     details: Any = None
 
 
-class JobResult(Wire, tag="job_result"):
+class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     job_id: str
     attempt_id: int
     node_id: str
@@ -187,8 +187,8 @@ class JobResult(Wire, tag="job_result"):
     tts_sample_rate: int | None = None
 
 
-class JobHeld(Wire, tag="job_held"):
-    """2: the node keeps this job's audio and will process it with the session's next job, or by itself at the deadline."""
+class JobHeld(Wire, tag="job_held", frozen=True, kw_only=True):
+    """2: the node keeps this job's audio for the session's next job, or processes it by itself at the deadline."""
 
     job_id: str
     attempt_id: int
@@ -197,7 +197,7 @@ class JobHeld(Wire, tag="job_held"):
     """Milliseconds from now."""
 
 
-class JobReject(Wire, tag="job_reject"):
+class JobReject(Wire, tag="job_reject", frozen=True, kw_only=True):
     """2: the node does not take this attempt."""
 
     job_id: str
@@ -206,14 +206,14 @@ class JobReject(Wire, tag="job_reject"):
     retry_after_ms: int | None = None
 
 
-class NodeError(Wire, tag="node_error"):
+class NodeError(Wire, tag="node_error", frozen=True, kw_only=True):
     node_id: str
     code: str
     message: str
     details: Any = None
 
 
-class NodeDrain(Wire, tag="node_drain"):
+class NodeDrain(Wire, tag="node_drain", frozen=True, kw_only=True):
     """2: no new jobs; the node finishes what it runs and leaves."""
 
     node_id: str
@@ -236,13 +236,13 @@ NodeMessage = (
 # ------------------------------------------------------------------------------------------- scheduler → node
 
 
-class NodeRegisterAck(Wire, tag="node_register_ack"):
+class NodeRegisterAck(Wire, tag="node_register_ack", frozen=True, kw_only=True):
     node_id: str
     message: str
     status: NodeStatus
 
 
-class JobAssign(Wire, tag="job_assign"):
+class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     job_id: str
     attempt_id: int
     session_id: str
@@ -279,16 +279,15 @@ class JobAssign(Wire, tag="job_assign"):
     """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
 
 
-class JobCancel(Wire, tag="job_cancel"):
+class JobCancel(Wire, tag="job_cancel", frozen=True, kw_only=True):
     job_id: str
     trace_id: str
     reason: str
 
 
-class NodeControl(Wire, tag="node_control"):
+class NodeControl(Wire, tag="node_control", frozen=True, kw_only=True):
     command: Literal["drain", "resume", "reload"]
     reason: str
 
 
 SchedulerMessage = NodeRegisterAck | ErrorMessage | JobAssign | JobCancel | NodeControl
-

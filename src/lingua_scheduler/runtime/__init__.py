@@ -1,1 +1,1 @@
-"""asyncio pieces without domain words: clock, driver, queues, tasks, sockets, configuration, logging, metrics."""
+"""Asyncio pieces without domain words: clock, driver, timers, sockets, configuration, logging, metrics."""

@@ -1,0 +1,280 @@
+"""Configuration: `config.toml`, then the environment (`LINGUA_SERVER__PORT`), then flags; defaults below all.
+
+Every key is optional. An unknown key, a wrong type or contradictory values refuse the start and name the key. Fields
+carry their unit in the name.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+
+ENV_PREFIX = "LINGUA_"
+ENV_SEPARATOR = "__"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message is one line that names the key and its source."""
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections."""
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: int = 5010
+    workers: int = 1
+
+
+class RedisConfig(Section, frozen=True, kw_only=True):
+    mode: Literal["single", "sentinel", "cluster"] = "single"
+    url: str = "redis://localhost:6379"
+    cluster_urls: list[str] = []
+    key_prefix: str = "lingua"
+    command_timeout_ms: int = 2000
+
+
+class Phase2Config(Section, frozen=True, kw_only=True):
+    enabled: bool = True
+    instance_id: str = "auto"
+    owner_ttl_seconds: int = 45
+    stream_block_ms: int = 1000
+    stream_count: int = 64
+    stream_group: str = "scheduler"
+    stream_maxlen: int = 10_000
+    dlq_enabled: bool = True
+    dlq_maxlen: int = 10_000
+    dlq_max_deliveries: int = 10
+    dlq_min_idle_ms: int = 60_000
+    redis: RedisConfig = RedisConfig()
+
+
+class SegmentationConfig(Section, frozen=True, kw_only=True):
+    """When an utterance ends."""
+
+    pause_ms: int = 3000
+    max_duration_ms: int = 10_000
+    hangover_manual_ms: int = 200
+    hangover_auto_ms: int = 150
+    padding_manual_ms: int = 280
+    padding_auto_ms: int = 220
+    max_length_bytes: int = 512_000
+    gap_hold_ms: int = 8000
+    close_grace_ms: int = 10_000
+    session_idle_seconds: int = 300
+    resume_window_seconds: int = 60
+    max_session_buffer_bytes: int = 4 << 20
+
+
+class JobTimeoutConfig(Section, frozen=True, kw_only=True):
+    pending_timeout_seconds: int = 10
+    failover_max_attempts: int = 3
+    """Further attempts after the first."""
+
+
+class CompatConfig(Section, frozen=True, kw_only=True):
+    timeout_as_manual: bool = False
+    """Send Timeout jobs to nodes of protocol 1 flagged as manual: some of them lose short ones otherwise."""
+
+
+class SchedulerConfig(Section, frozen=True, kw_only=True):
+    max_concurrent_jobs_per_node: int = 4
+    job_timeout_seconds: int = 60
+    heartbeat_interval_seconds: int = 15
+    affinity_wait_ms: int = 500
+    phase2: Phase2Config = Phase2Config()
+    web_task_segmentation: SegmentationConfig = SegmentationConfig()
+    job_timeout: JobTimeoutConfig = JobTimeoutConfig()
+    compat: CompatConfig = CompatConfig()
+
+
+class NodeHealthConfig(Section, frozen=True, kw_only=True):
+    ping_ms: int = 1000
+    suspect_ms: int = 3000
+    lost_ms: int = 10_000
+    heartbeat_ttl_seconds: int = 45
+
+
+class ModelNotAvailableConfig(Section, frozen=True, kw_only=True):
+    unavailable_ttl_seconds: int = 60
+    max_marks: int = 30
+    window_seconds: int = 10
+
+
+class RoomsConfig(Section, frozen=True, kw_only=True):
+    max_members: int = 32
+    expiry_minutes: int = 30
+
+
+class SecurityConfig(Section, frozen=True, kw_only=True):
+    max_frame_bytes: int = 1 << 20
+
+
+class ObservabilityConfig(Section, frozen=True, kw_only=True):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
+class NodeConfig(Section, frozen=True, kw_only=True):
+    """A worker node."""
+
+    url: str = "ws://127.0.0.1:5010/ws/node"
+    node_id: str = ""
+    """Empty: a fresh one."""
+    engines: str = "demo"
+    capacity: int = 0
+    """Jobs at once; 0: measured at start."""
+    heartbeat_interval_seconds: int = 15
+    zone: str = ""
+    token: str = ""
+
+
+class Config(Section, frozen=True, kw_only=True):
+    server: ServerConfig = ServerConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    node_health: NodeHealthConfig = NodeHealthConfig()
+    model_not_available: ModelNotAvailableConfig = ModelNotAvailableConfig()
+    rooms: RoomsConfig = RoomsConfig()
+    security: SecurityConfig = SecurityConfig()
+    observability: ObservabilityConfig = ObservabilityConfig()
+    node: NodeConfig = NodeConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One effective value and where it came from: `default`, the file's path, `environment` or `flag`."""
+
+    key: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    config: Config
+    settings: list[Setting]
+
+
+def load_config(
+    path: Path | None = None, env: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """The effective configuration. `overrides` are flags by dotted key; their None values are skipped."""
+    return load_with_sources(path, env, overrides).config
+
+
+def load_with_sources(
+    path: Path | None = None, env: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Loaded:
+    """As `load_config`, with the source of each value."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if path is not None:
+        layers.append((str(path), _flatten(_read_toml(path))))
+    layers.append(("environment", _from_environment(env or {})))
+    layers.append(("flag", {key: value for key, value in (overrides or {}).items() if value is not None}))
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, values in layers:
+        for key, value in values.items():
+            _insert(tree, key, value, source)
+            sources[key] = source
+    config = _convert(tree, sources)
+    _check(config)
+    settings = [Setting(k, v, sources.get(k, "default")) for k, v in _flatten(msgspec.to_builtins(config)).items()]
+    return Loaded(config, settings)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """`LINGUA_SCHEDULER__PHASE2__REDIS__URL=x` → `scheduler.phase2.redis.url`; what reads as TOML is read as TOML."""
+    found: dict[str, Any] = {}
+    for name, text in env.items():
+        if name.startswith(ENV_PREFIX) and ENV_SEPARATOR in name:
+            key = name.removeprefix(ENV_PREFIX).lower().replace(ENV_SEPARATOR, ".")
+            found[key] = _toml_value(text)
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _insert(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        nested = tree.setdefault(section, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"{key} ({source}): {section} is a value, not a section")
+        tree = cast("dict[str, Any]", nested)
+    tree[name] = value
+
+
+def _convert(tree: dict[str, Any], sources: dict[str, str]) -> Config:
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {_explain(str(error), sources)}") from None
+
+
+def _explain(message: str, sources: dict[str, str]) -> str:
+    """The library's `… - at `$.server.port`` with the key's source behind it."""
+    what, _, where = message.partition(" - at `$")
+    section = where.rstrip("`").lstrip(".")
+    unknown = what.removeprefix("Object contains unknown field `").rstrip("`") if "unknown field" in what else ""
+    key = ".".join(part for part in (section, unknown) if part)
+    source = next((s for k, s in sources.items() if k == key or k.startswith(f"{key}.")), "")
+    reason = "unknown key" if unknown else what[:1].lower() + what[1:]
+    return f"{key}: {reason}" + (f" (from {source})" if source else "")
+
+
+def _check(config: Config) -> None:
+    """Relations between values that types cannot say."""
+    health, cut, scheduler = config.node_health, config.scheduler.web_task_segmentation, config.scheduler
+    rules = (
+        ("server.port", 0 <= config.server.port <= 65_535, "must be 0–65535"),
+        ("server.workers", config.server.workers >= 1, "must be at least 1"),
+        ("scheduler.phase2.enabled", scheduler.phase2.enabled, "must be true: all shared state lives in Redis"),
+        ("scheduler.max_concurrent_jobs_per_node", scheduler.max_concurrent_jobs_per_node >= 1, "must be at least 1"),
+        ("scheduler.phase2.redis.key_prefix", scheduler.phase2.redis.key_prefix != "", "must not be empty"),
+        (
+            "scheduler.phase2.redis.cluster_urls",
+            scheduler.phase2.redis.mode != "cluster" or bool(scheduler.phase2.redis.cluster_urls),
+            'must name at least one server with mode = "cluster"',
+        ),
+        ("node_health.suspect_ms", health.ping_ms < health.suspect_ms, "must be more than node_health.ping_ms"),
+        ("node_health.lost_ms", health.suspect_ms < health.lost_ms, "must be more than node_health.suspect_ms"),
+        (
+            "node_health.heartbeat_ttl_seconds",
+            health.heartbeat_ttl_seconds > scheduler.heartbeat_interval_seconds,
+            "must be more than scheduler.heartbeat_interval_seconds",
+        ),
+        ("scheduler.web_task_segmentation.pause_ms", cut.pause_ms > cut.hangover_manual_ms, "must exceed the hangover"),
+        ("scheduler.web_task_segmentation.max_duration_ms", cut.max_duration_ms >= 1000, "must be at least 1000"),
+    )
+    for key, holds, why in rules:
+        if not holds:
+            raise ConfigError(f"configuration: {key} {why}")
