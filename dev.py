@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -340,14 +340,16 @@ def use_newer_python() -> NoReturn:
     fail("Python 3.11 or newer is needed; this is " + sys.version.split()[0])
 
 
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "test": test, "check": check, "lingua": lingua}
+
+
 def main(arguments: list[str]) -> int:
-    commands = {"demo": demo, "test": test, "check": check, "lingua": lingua}
-    if not arguments or arguments[0] not in commands:
+    if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     if sys.version_info < (3, 11):  # noqa: UP036 - the user's Python is what is being asked about
         use_newer_python()
-    return int(commands[arguments[0]](arguments[1:]))
+    return COMMANDS[arguments[0]](arguments[1:])
 
 
 if __name__ == "__main__":

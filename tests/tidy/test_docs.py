@@ -1,0 +1,104 @@
+"""Documents keep their form, their links lead somewhere, and the commands they show exist."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dev
+from lingua_scheduler import __version__
+from tests.tidy import sources
+
+DECISIONS = sources.ROOT / "docs/decisions"
+CHANGE_KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+CLI = sources.ROOT / "src/lingua_scheduler/cli"
+
+
+def commands_shown(text: str) -> Iterator[tuple[str, str]]:
+    """Program (`lingua` or `dev.py`) and sub-command of each such line in the text's fenced blocks."""
+    for block in re.findall(r"^ *```[a-z]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if shown := re.match(r"\s*(?:\$ )?(?:python3 )?(?:\.?/?)(lingua|dev\.py)\s+(\S+)(?:\s+(\w\S*))?", line):
+                program, command, after = shown.groups()
+                yield program, command
+                if (program, command) == ("dev.py", "lingua") and after:
+                    yield "lingua", after
+
+
+def broken_links(path: Path, text: str) -> list[str]:
+    """Relative links of a Markdown file that lead to no file."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:", target)]
+    return [target for target in local if target and not (path.parent / target).exists()]
+
+
+def changelog_faults(text: str) -> Iterator[str]:
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    if not text.startswith("# Changelog\n"):
+        yield "begins with `# Changelog`"
+    if headings[:1] != ["[Unreleased]"]:
+        yield "the first section is [Unreleased]"
+    yield from (f"odd release: {one}" for one in headings[1:] if not re.fullmatch(r"\[[\w.]+\] - \d{4}-\d\d-\d\d", one))
+    dates = [one[-10:] for one in headings[1:]]
+    if dates != sorted(dates, reverse=True):
+        yield "releases stand newest first"
+    kinds = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    yield from (f"unknown kind of change: {kind}" for kind in kinds if kind not in CHANGE_KINDS)
+
+
+def lingua_commands() -> set[str]:
+    """One file per command; `main` and whatever a command merely uses has no `add_parser` of its own."""
+    return {path.stem for path in CLI.glob("*.py")} - {"__init__", "main"}
+
+
+@pytest.mark.parametrize("path", sources.files(".md"), ids=sources.name)
+def test_links_lead_to_files(path: Path):
+    assert not broken_links(path, sources.text(path))
+
+
+@pytest.mark.parametrize("path", sources.files(".md"), ids=sources.name)
+def test_commands_shown_exist(path: Path):
+    known = {"dev.py": set(dev.COMMANDS), "lingua": lingua_commands()}
+    shown = [pair for pair in commands_shown(sources.text(path)) if not pair[1].startswith("-")]
+    assert not [(program, command) for program, command in shown if command not in known[program]]
+
+
+def test_a_command_is_found_in_a_fenced_block_only():
+    text = "lingua prose\n```sh\n$ lingua serve --port 1\npython3 dev.py lingua translate x\n./dev.py fly\n```\n"
+
+    assert list(commands_shown(text)) == [
+        ("lingua", "serve"),
+        ("dev.py", "lingua"),
+        ("lingua", "translate"),
+        ("dev.py", "fly"),
+    ]
+
+
+def test_a_broken_link_is_found():
+    assert broken_links(sources.ROOT / "x.md", "[a](gone.md#part) [b](https://x.y/z) [c](LICENSE)") == ["gone.md"]
+
+
+def test_decisions_are_numbered_and_listed():
+    pages = sorted(path.name for path in DECISIONS.glob("*.md") if path.name != "README.md")
+    listed = re.findall(r"^\| *\[\d+\]\(([^)]+)\)", sources.text(DECISIONS / "README.md"), re.MULTILINE)
+    numbers = [page[:3] for page in pages]
+
+    assert all(re.fullmatch(r"\d{3}-[a-z0-9-]+\.md", page) for page in pages)
+    assert len(set(numbers)) == len(numbers), "one number, one decision"
+    assert listed == [page for page in pages if page != "000-template.md"]
+
+
+def test_the_changelog_keeps_its_form():
+    assert not list(changelog_faults(sources.text(sources.ROOT / "CHANGELOG.md")))
+
+
+def test_a_changelog_out_of_form_is_noticed():
+    text = "# Changes\n## [0.1.0] - 2026-01-01\n## [0.2.0] - 2026-02-01\n## soon\n### Improved\n"
+    assert len(list(changelog_faults(text))) == 5
+
+
+def test_the_version_is_told_once():
+    told = re.search(r'^version = "(.*)"$', sources.text(sources.ROOT / "pyproject.toml"), re.MULTILINE)
+    assert told
+    assert told[1] == __version__
