@@ -49,12 +49,12 @@ def test_a_vanished_interpreter_prepares_again(venv: Path):
 
 
 def test_a_command_that_takes_too_long_is_ended():
-    assert dev.run("a nap", [sys.executable, "-c", "import signal; signal.pause()"], limit_s=0).code == 124
+    assert dev.run("a nap", [sys.executable, "-c", "import signal; signal.pause()"], limit_s=0).code == dev.OUT_OF_TIME
 
 
 def test_a_command_that_does_not_exist_is_told():
     finished = dev.run("nothing", [sources.ROOT / "no-such-program"])
-    assert (finished.code, "no-such-program" in finished.output) == (127, True)
+    assert (finished.code, "no-such-program" in finished.output) == (dev.NOT_FOUND, True)
 
 
 def test_the_output_of_a_failing_command_is_kept():
@@ -75,3 +75,18 @@ def test_a_missing_program_is_named_with_its_remedy(capsys: pytest.CaptureFixtur
     assert dev._missing([absent, dev.Program(sys.executable, (), "")]) == [absent]
     dev.name_missing([absent])
     assert "apt-get install some-package" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ci", "failed"), [("", []), ("true", ["absent"])])
+def test_a_check_that_cannot_run_fails_in_ci_only(monkeypatch: pytest.MonkeyPatch, ci: str, failed: list[str]):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(dev, "checks", lambda: {"good": [sys.executable, "--version"], "absent": ["no-such-program"]})
+
+    assert dev.run_checks() == failed
+
+
+def test_a_failing_check_is_named_with_its_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(dev, "checks", lambda: {"bad": [sys.executable, "-c", "import sys; sys.exit('crooked')"]})
+
+    assert dev.run_checks() == ["bad"]
+    assert "crooked" in capsys.readouterr().out
