@@ -25,6 +25,8 @@ class NodeTraits:
     instance_id: InstanceId
     protocol: Literal[1, 2]
     """1 sends no acks, ignores cancels, refuses a repeated job id and keeps silent about audio it buffers."""
+    epoch: int = 0
+    """Of the node's connection: what is said of an older one does not touch jobs given to this one."""
 
 
 # ------------------------------------------------------------------------------------------- events
@@ -142,6 +144,16 @@ class NodeLost:
 
     node_id: NodeId
     cause: Literal["closed", "suspect", "lost", "replaced"]
+    epoch: int | None = None
+    """The connection that was lost; jobs given to a newer one are untouched. None: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioContinued:
+    """The client sent audio beyond the last utterance: a next job will come, and can say what a node carries.
+
+    Wanted while `JobsMachine.awaits_audio`; without it a tail that nobody follows is unknown to be one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,7 @@ JobEvent = (
     | FinishReplied
     | RequeueReplied
     | NodeLost
+    | AudioContinued
     | CancelRequested
     | SessionEnded
     | TimeReached
