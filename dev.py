@@ -85,7 +85,6 @@ class Finished(NamedTuple):
 def run(title: str, argv: Sequence[str | Path], *, limit_s: float | None = None) -> Finished:
     """Run a command silently under a title; every 20 s a line shows that it is still at work."""
     say(title)
-    began = told = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         try:
             process = subprocess.Popen(
@@ -94,21 +93,27 @@ def run(title: str, argv: Sequence[str | Path], *, limit_s: float | None = None)
             )  # fmt: skip
         except OSError as reason:
             return Finished(NOT_FOUND, f"{argv[0]}: {reason}")
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(timeout=0.5)
-                break
-            now = time.monotonic()
-            if limit_s is not None and now - began > limit_s:
-                process.kill()
+        try:
+            code = _watch(process, title, limit_s)
+        finally:
+            if process.poll() is None:
+                process.terminate()  # out of time, or we are interrupted
                 process.wait()
-                code = OUT_OF_TIME
-                break
-            if now - told >= 20:
-                told = now
-                say(f"  … {title}")
         output.seek(0)
         return Finished(code, output.read())
+
+
+def _watch(process: subprocess.Popen[str], title: str, limit_s: float | None) -> int:
+    began = told = time.monotonic()
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=0.5)
+        now = time.monotonic()
+        if limit_s is not None and now - began > limit_s:
+            return OUT_OF_TIME
+        if now - told >= 20:
+            told = now
+            say(f"  … {title}")
 
 
 def _environment() -> dict[str, str]:
