@@ -16,6 +16,7 @@ QUEUE_BYTES_MAX = 8 << 20
 """What may wait for one slow reader: some eighty spoken sentences. Past it the socket closes with 1013."""
 CLOSE_TIMEOUT_S = 2.0
 
+SESSION_TAKEN_OVER = 4000
 GOING_AWAY = WSCloseCode.GOING_AWAY
 TRY_AGAIN_LATER = WSCloseCode.TRY_AGAIN_LATER
 
@@ -44,6 +45,12 @@ class Socket:
         self._writer = asyncio.get_running_loop().create_task(self._write(), name="socket-writer")
         self._closing: asyncio.Task[None] | None = None
         self.is_closed = False
+
+    @property
+    def response(self) -> web.WebSocketResponse:
+        """What aiohttp wants its handler to return."""
+        assert isinstance(self._ws, web.WebSocketResponse), "a client's socket has no response"
+        return self._ws
 
     @property
     def queued_bytes(self) -> int:
