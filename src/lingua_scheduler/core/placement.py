@@ -10,6 +10,8 @@ from typing import Literal
 
 from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, SessionId, TenantId, TraceId
 
+Why = Literal["affinity", "only", "two_choices", "offered", "excluded", "repeat"]
+
 
 @dataclass(frozen=True, slots=True)
 class SelectRequest:
@@ -38,6 +40,9 @@ class SelectRequest:
     affinity_node: NodeId | None = None
     """Where audio of this session is kept: this node or, within `affinity_wait_ms`, none."""
     affinity_wait_ms: int = 0
+    """Counted by the store from the first request that names it: repeats need not lower it."""
+    bind: Literal["timeout", "max_duration"] | None = None
+    """The node will keep audio of this job: write it into the session as that kind of affinity."""
 
 
 class NoNodeReason(StrEnum):
@@ -66,16 +71,24 @@ class Selected:
     node_id: NodeId
     instance_id: InstanceId
     attempt: int
-    why: Literal["affinity", "only", "two_choices", "repeat"]
+    why: Why
+    """`only`: no second candidate was met; `offered`: the slot was kept for this job while it waited; `excluded`: a
+    node that failed the job before, for want of any other.
+    """
     candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """Every node that could is full: the job stands in the fair queue. `position` counts from 1."""
+    """Every node that could is full: the job stands in the fair queue. `position` counts from 1.
+
+    Ask again when a slot is offered, and in any case after `retry_ms`: an offer may get lost with the instance that
+    carried it, and an affinity that did not come free must be given up.
+    """
 
     position: int
     estimated_wait_ms: int
+    retry_ms: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,9 @@ class Unplaced:
 
     reason: NoNodeReason
     counts: dict[str, int]
-    """Nodes passed over, by reason (`full`, `draining`, `degraded`, `excluded`, `unavailable`, `dead`)."""
+    """Nodes passed over, by reason: `full`, `degraded` (and full), `suspect`, `draining`, `excluded`, `unavailable`
+    (marked), `unsupported` (lacks a service or pair), `kept` (its free slots are kept for waiting jobs), `dead`.
+    """
 
 
 @dataclass(frozen=True, slots=True)

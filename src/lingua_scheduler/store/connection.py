@@ -1,0 +1,154 @@
+"""One connection to Redis that pipelines by itself: what one turn of the loop asks for leaves in one write.
+
+Redis answers in order, so a queue of futures is all the bookkeeping there is. A command that is given up by its caller
+still has its reply read and dropped. Every command has the same deadline; when the oldest reply is overdue, Redis has
+stalled and the connection is worthless: it is closed and every waiting command fails.
+
+Measured beside redis-py in `bench/RESULTS.md`, section Placement. This is the only file that knows the wire.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import hiredis
+
+from lingua_scheduler.store.errors import StoreError
+
+Reply = str | int | float | None | list["Reply"] | hiredis.ReplyError
+"""Text that is not UTF-8 arrives with surrogates (`encode("utf-8", "surrogateescape")` gives the bytes back)."""
+
+IN_FLIGHT_MAX = 20_000
+
+# Its stub takes tuples of one word only.
+_pack = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: a unix socket's path, or host and port."""
+
+    path: str | None = None
+    host: str = "localhost"
+    port: int = 6379
+    tls: ssl.SSLContext | None = None
+
+
+class RedisConnection(asyncio.Protocol):
+    """Use `open_connection`. Not to be used after `is_closed`."""
+
+    def __init__(self, timeout_ms: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_ms / 1000
+        self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._unsent: list[bytes] = []
+        self._watchdog: asyncio.TimerHandle | None = None
+        self.is_closed = False
+
+    def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
+        """Ask one command; an error reply is a value. Raises StoreError where too many wait for their replies."""
+        if len(self._waiting) >= IN_FLIGHT_MAX:
+            raise StoreError(f"{IN_FLIGHT_MAX} commands wait for Redis", may_have_happened=False)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(_pack(words))
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        deadline = self._loop.time() + self._timeout_s
+        self._waiting.append((reply, deadline))
+        if self._watchdog is None:
+            self._watchdog = self._loop.call_at(deadline, self._look_at_oldest)
+        return reply
+
+    def close(self, why: str = "closed here") -> None:
+        """Close at once; whoever waits for a reply gets StoreError."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._transport is not None:
+            self._transport.abort()
+        sent = len(self._waiting) - len(self._unsent)
+        for number, (reply, _) in enumerate(self._waiting):
+            if not reply.done():
+                reply.set_exception(StoreError(f"Redis: {why}", may_have_happened=number < sent))
+                reply.exception()  # looked at: a caller that gave up must not cause a warning
+        self._waiting.clear()
+        self._unsent.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (answer := self._reader.gets()) is not False:
+                reply, _ = self._waiting.popleft()
+                if not reply.done():
+                    reply.set_result(answer)
+        except hiredis.ProtocolError as fault:
+            self.close(f"broken reply ({fault})")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(f"connection lost ({exc})" if exc else "connection closed by the server")
+
+    def _flush(self) -> None:
+        if self.is_closed or self._transport is None:
+            return
+        self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _look_at_oldest(self) -> None:
+        self._watchdog = None
+        if not self._waiting:
+            return
+        deadline = self._waiting[0][1]
+        # uvloop may fire half a millisecond early.
+        if deadline <= self._loop.time() + 0.001:
+            self.close(f"no reply within {self._timeout_s:g} s")
+        else:
+            self._watchdog = self._loop.call_at(deadline, self._look_at_oldest)
+
+
+async def open_connection(
+    address: Address, timeout_ms: int, greeting: Sequence[tuple[str, ...]] = ()
+) -> RedisConnection:
+    """Connect and say `greeting` (AUTH, SELECT …). Raises StoreError, surely without effect."""
+    loop = asyncio.get_running_loop()
+    where = address.path or f"{address.host}:{address.port}"
+    connection = None
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            if address.path:
+                _, connection = await loop.create_unix_connection(lambda: RedisConnection(timeout_ms), address.path)
+            else:
+                _, connection = await loop.create_connection(
+                    lambda: RedisConnection(timeout_ms), address.host, address.port, ssl=address.tls
+                )
+            answers = await asyncio.gather(*(connection.send(*words) for words in greeting))
+    except TimeoutError:
+        _discard(connection)
+        raise StoreError(f"Redis at {where} did not answer in {timeout_ms} ms", may_have_happened=False) from None
+    except OSError as fault:
+        _discard(connection)
+        raise StoreError(f"cannot reach Redis at {where}: {fault}", may_have_happened=False) from fault
+    except BaseException:
+        _discard(connection)
+        raise
+    for answer in answers:
+        if isinstance(answer, hiredis.ReplyError):
+            connection.close()
+            raise StoreError(f"Redis at {where} refused the connection: {answer}", may_have_happened=False)
+    return connection
+
+
+def _discard(connection: RedisConnection | None) -> None:
+    if connection is not None:
+        connection.close()

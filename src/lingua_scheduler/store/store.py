@@ -1,0 +1,41 @@
+"""The one object through which a scheduler instance speaks to Redis."""
+
+import contextlib
+import random
+from collections.abc import AsyncGenerator
+
+from lingua_scheduler.store.client import RedisClient, ScriptRunner
+from lingua_scheduler.store.instances import InstanceStore
+from lingua_scheduler.store.jobs import JobStore
+from lingua_scheduler.store.keys import Keys
+from lingua_scheduler.store.nodes import NodeStore
+from lingua_scheduler.store.sessions import SessionStore
+
+
+class Store:
+    """What several instances must agree on.
+
+    Each call is one script or one pipeline, with a deadline, and safe to repeat; each raises StoreError where Redis
+    cannot answer, and works again when it can.
+    """
+
+    def __init__(self, run: ScriptRunner, rng: random.Random) -> None:
+        self.client = run.client
+        self.keys = run.keys
+        self.nodes = NodeStore(run)
+        self.jobs = JobStore(run, rng)
+        self.sessions = SessionStore(run)
+        self.instances = InstanceStore(run)
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        url: str, keys: Keys | None = None, *, timeout_ms: int = 2000, rng: random.Random | None = None
+    ) -> "AsyncGenerator[Store]":
+        """A store on the Redis at `url`. It is not contacted yet: `ping` tells whether it answers."""
+        async with RedisClient.open(url, timeout_ms=timeout_ms) as client:
+            yield Store(ScriptRunner(client, keys or Keys()), rng or random.Random())
+
+    async def ping(self) -> None:
+        """Raises StoreError where Redis does not answer."""
+        await self.client.call("PING")
