@@ -43,7 +43,7 @@ class EngineError(Exception):
         self.retryable = retryable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AsrRequest:
     """One stretch of speech, 16 kHz. `language` None: the engine decides, among `candidates` where there are any."""
 
@@ -108,7 +108,7 @@ class TtsRequest:
     """Speed of speech against the voice's own, 0.5 to 2.0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Speech:
     audio: Audio
     sample_rate: int
@@ -186,14 +186,17 @@ class EngineCard:
 
 
 Emit: TypeAlias = Callable[[str], None]
-"""Takes the partial text so far. Each call replaces the one before."""
+"""Takes the partial text so far, which replaces the one before. It must not raise."""
 
 RequestT_contra = TypeVar("RequestT_contra", bound=Request, contravariant=True)
 ResultT_co = TypeVar("ResultT_co", bound=Result, covariant=True)
 
 
 class Engine(Protocol[RequestT_contra, ResultT_co]):
-    """A blocking engine. All its methods are called from the main thread of one process, which it has for itself."""
+    """A blocking engine. Its methods are called from the main thread of a process that it has for itself.
+
+    It is never closed: its process is killed. What it starts must end when its pipes do.
+    """
 
     def load(self) -> EngineCard:
         """Bring the model into memory and warm it up. EngineError MODEL_… names the file or package and the remedy."""
@@ -201,10 +204,6 @@ class Engine(Protocol[RequestT_contra, ResultT_co]):
 
     def run(self, request: RequestT_contra, emit: Emit) -> ResultT_co:
         """Do one request. Any exception but EngineError becomes PROCESSING_ERROR; the process goes on."""
-        ...
-
-    def close(self) -> None:
-        """Give back what outlives the process's memory (child processes). It may never be called."""
         ...
 
 

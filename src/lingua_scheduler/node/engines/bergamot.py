@@ -47,9 +47,6 @@ class Bergamot:
         direction = f"{primary(request.source)}-{primary(request.target)}"
         return MtResult(str(self._translator.translate(request.text, direction=direction)).strip())
 
-    def close(self) -> None:
-        self._translator = None
-
 
 def _make(spec: EngineSpec) -> MtEngine:
     return Bergamot(spec)

@@ -91,10 +91,6 @@ class Espeak:
         self._heard.clear()
         return speech
 
-    def close(self) -> None:
-        if self._library is not None:
-            self._library.espeak_Terminate()
-
     def _choose_voice(self, request: TtsRequest) -> None:
         usual = _USUAL_VOICES.get(request.language, request.language)
         for name in (request.voice, self._voice, usual, primary(request.language)):

@@ -9,7 +9,7 @@ Translation answers `[pt] text`. Speech output is a tone of 60 ms for each chara
 | `service_ms` | time each call takes (a sleep that holds no lock) |
 | `spin_ms` | time each call holds the interpreter lock |
 | `fail_every` | each n-th call of a process fails with PROCESSING_ERROR |
-| `fail_on`, `hang_on`, `die_on` | a substring of the text (of the echo) on which a call fails, never returns, ends the process |
+| `fail_on`, `hang_on`, `die_on` | a substring of the text (echo): such a call fails, never returns, ends its process |
 | `partials` | partial texts emitted before the result, one word more each |
 | `languages`, `pairs` | served; default `en+pt+es+zh+ja+ko`, and all pairs of them |
 | `timeout_s`, `max_chars`, `max_audio_s` | the limits on its card |
@@ -81,9 +81,6 @@ class _Scripted:
         self.spec = spec
         self.languages = spec.languages() or _LANGUAGES
         self._calls = 0
-
-    def close(self) -> None:
-        return
 
     def _card(self, stage: Stage) -> EngineCard:
         if self.spec.text("load_fails"):

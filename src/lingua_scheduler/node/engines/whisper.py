@@ -130,9 +130,6 @@ class Whisper:
             translation=" ".join(translations) if request.translate_to is not None else None,
         )
 
-    def close(self) -> None:
-        self._model = None
-
     def _known_languages(self) -> tuple[Language, ...]:
         """The languages that the vocabulary has a token for (`yue` came late), which excludes what cannot be asked."""
         token_of = self._model.hf_tokenizer.token_to_id

@@ -56,7 +56,6 @@ def _serve(link: socket.socket, spec_text: str) -> None:
             except Exception as error:  # noqa: BLE001 - one bad request must not cost the loaded model
                 answer = frame(Kind.FAILED, _failure(error, ErrorCode.PROCESSING_ERROR))
             link.sendall(answer)
-    engine.close()
 
 
 def _failure(error: Exception, code: ErrorCode) -> Failure:

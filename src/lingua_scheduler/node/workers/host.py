@@ -14,7 +14,7 @@ the plan that serves the language and is ready takes the call.
 import asyncio
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 
@@ -35,14 +35,12 @@ from lingua_scheduler.node.engines.base import (
     primary,
     serves,
 )
-from lingua_scheduler.node.engines.plan import EnginePlan
+from lingua_scheduler.node.engines.plan import EnginePlan, PlannedEngine
 from lingua_scheduler.node.engines.registry import kind_of
 from lingua_scheduler.node.engines.text import join_pieces, split_text, wrong_script
 from lingua_scheduler.node.workers.lane import Lane, LaneStatus, ProcessLane, RemoteLane
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import Language
-
-T = TypeVar("T")
 
 
 class EngineHost:
@@ -66,6 +64,9 @@ class EngineHost:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for lane in self._lanes:
+            if isinstance(lane, ProcessLane):
+                lane.close()
         for task in self._serving:
             task.cancel()
         for lane in self._lanes:
@@ -186,25 +187,28 @@ class EngineHost:
     async def _start(self) -> None:
         """Start every lane; return when each slot has loaded. Raises the first EngineError of a slot that cannot."""
         loop = asyncio.get_running_loop()
-        ready: list[asyncio.Future[None]] = []
-        for planned in self._plan.engines:
-            kind = kind_of(planned.spec)
-            if kind.make_async is not None:
-                remote = RemoteLane(planned.spec, kind.stage, kind.make_async(planned.spec), self._plan.queue_max)
-                self._lanes.append(remote)
+        self._lanes += [_lane_for(planned, self._plan.queue_max) for planned in self._plan.engines]
+        for remote in self._lanes:
+            if isinstance(remote, RemoteLane):
                 await remote.load()
-                continue
-            lane = ProcessLane(planned.spec, kind.stage, planned.workers, self._plan.queue_max)
-            self._lanes.append(lane)
-            for _ in range(planned.workers):
-                first: asyncio.Future[None] = loop.create_future()
-                ready.append(first)
-                self._serving.append(self._tasks.create_task(_serve(lane, first)))
+        ready: list[asyncio.Future[None]] = []
+        slots = [lane for lane in self._lanes if isinstance(lane, ProcessLane) for _ in range(lane.slots)]
+        for lane in slots:
+            first: asyncio.Future[None] = loop.create_future()
+            ready.append(first)
+            self._serving.append(self._tasks.create_task(_serve(lane, first)))
         try:
             await asyncio.gather(*ready)
         finally:
             for first in ready:
                 first.cancel()
+
+
+def _lane_for(planned: PlannedEngine, queue_max: int) -> Lane:
+    kind = kind_of(planned.spec)
+    if kind.make_async is not None:
+        return RemoteLane(planned.spec, kind.stage, kind.make_async(planned.spec), queue_max)
+    return ProcessLane(planned.spec, kind.stage, planned.workers, queue_max)
 
 
 async def _serve(lane: ProcessLane, first: "asyncio.Future[None]") -> None:

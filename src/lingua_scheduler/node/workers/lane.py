@@ -53,6 +53,7 @@ class LaneStatus:
     card: EngineCard | None
     ready: int
     slots: int
+    running: int
     waiting: int
     load_ms: int
     replaced: int
@@ -60,7 +61,7 @@ class LaneStatus:
     """Why no slot is ready; empty while one is."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     request: Request
     emit: Emit | None
@@ -99,14 +100,16 @@ class ProcessLane:
     load_ms: int = 0
     replaced: int = 0
     ready: int = 0
+    running: int = 0
     reason: str = "loading"
+    closed: bool = False
     _waiting: deque[_Call] = field(default_factory=deque[_Call])
     _wakes: list[asyncio.Event] = field(default_factory=list[asyncio.Event])
     _backing_off: int = 0
 
     async def call(self, request: Request, emit: Emit | None) -> Result:
         """Queue one request and wait for its result. Raises EngineError; cancelling it is safe at any time."""
-        if self._backing_off == self.slots:
+        if self.closed or self._backing_off == self.slots:
             raise self._unavailable()
         if len(self._waiting) >= self.queue_max:
             message = f"{self.queue_max} calls already wait for {self.spec}"
@@ -142,14 +145,18 @@ class ProcessLane:
                 started = True
                 on_first()
             backoff_s = _BACKOFF_FIRST_S
-            healthy = False
             self.ready += 1
             try:
-                healthy = await self._serve(process, wake)
+                await self._serve(process, wake)
             finally:
                 self.ready -= 1
-                await asyncio.shield(process.close(kill=not healthy))
+                await process.close()
             self.replaced += 1
+
+    def close(self) -> None:
+        """Refuse what waits and what comes. The host cancels the slots."""
+        self.closed, self.reason = True, "the node is closing"
+        self._refuse_waiting()
 
     def status(self) -> LaneStatus:
         reason = "" if self.ready else self.reason
@@ -159,6 +166,7 @@ class ProcessLane:
             self.card,
             self.ready,
             self.slots,
+            self.running,
             len(self._waiting),
             self.load_ms,
             self.replaced,
@@ -176,29 +184,27 @@ class ProcessLane:
         self._backing_off += 1
         self.reason = error.message
         if self._backing_off == self.slots:
-            while self._waiting:
-                self._waiting.popleft().conclude(self._unavailable())
+            self._refuse_waiting()
         try:
             await asyncio.sleep(seconds)
         finally:
             self._backing_off -= 1
 
-    async def _serve(self, process: WorkerProcess, wake: asyncio.Event) -> bool:
+    async def _serve(self, process: WorkerProcess, wake: asyncio.Event) -> None:
         """Serve calls until the process must be replaced."""
         while not process.gone:
-            while self._waiting and not process.gone:
+            if self._waiting:
                 if not await self._one(process, self._waiting.popleft()):
-                    return False
-            wake.clear()
-            if self._waiting or process.gone:
-                continue
-            await wake.wait()
+                    return
+            else:
+                wake.clear()
+                await wake.wait()
         self.reason = f"the process ended ({await process.obituary()})"
-        return False
 
     async def _one(self, process: WorkerProcess, call: _Call) -> bool:
         """One call on one process; False where the process cannot go on."""
         allowed_s = deadline_s(process.card, call.request)
+        self.running += 1
         try:
             async with asyncio.timeout(allowed_s):
                 call.conclude(await process.run(call.request, call.emit))
@@ -212,10 +218,16 @@ class ProcessLane:
             self.reason = f"the process ended ({await process.obituary()})"
             call.conclude(EngineError(ErrorCode.PROCESSING_ERROR, f"{self.spec}: {self.reason}", retryable=True))
             return False
-        except BaseException:
-            call.future.cancel()
+        except asyncio.CancelledError:
+            call.conclude(self._unavailable())
             raise
+        finally:
+            self.running -= 1
         return True
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().conclude(self._unavailable())
 
     def _wake(self) -> None:
         for wake in self._wakes:
@@ -267,10 +279,11 @@ class RemoteLane:
     def status(self) -> LaneStatus:
         loaded = self.card is not None
         slots = self.card.concurrency if self.card is not None else 1
-        waiting = max(0, self._present - slots)
+        running = min(slots, self._present)
+        waiting = self._present - running
         reason = "" if loaded else "loading"
         return LaneStatus(
-            self.spec, self.stage, self.card, slots if loaded else 0, slots, waiting, self.load_ms, 0, reason
+            self.spec, self.stage, self.card, slots if loaded else 0, slots, running, waiting, self.load_ms, 0, reason
         )
 
 

@@ -130,12 +130,12 @@ class WorkerProcess:
             async with asyncio.timeout(load_timeout_s):
                 worker.card = await worker._wait_card(spec)
         except TimeoutError:
-            await worker.close(kill=True)
+            await worker.close()
             raise EngineError(
                 ErrorCode.MODEL_LOAD_FAILED, f"{spec} did not load within {load_timeout_s:g} s", retryable=True
             ) from None
         except BaseException:
-            await worker.close(kill=True)
+            await worker.close()
             raise
         return worker
 
@@ -154,20 +154,20 @@ class WorkerProcess:
             raise WorkerDiedError from error
         raise WorkerDiedError
 
-    async def close(self, *, kill: bool = False) -> None:
-        """End the process: by closing the socket, or at once with `kill`. Returns when it is gone."""
+    async def close(self) -> None:
+        """Kill the process, at once, and wait until it is gone. Repeating it is harmless."""
         assert self._link.transport is not None
+        assert self._output.transport is not None
         self._link.transport.abort()
-        if not kill:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EXIT_GRACE_S):
-                    await self._process.wait()
+        self._output.transport.close()
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        await self._process.wait()
-        if self._output.transport is not None:
-            self._output.transport.close()
+        try:
+            await self._process.wait()
+        except asyncio.CancelledError:
+            await self._process.wait()  # it is killed already: a moment, and nothing is left behind
+            raise
 
     async def obituary(self) -> str:
         """How a process that is gone ended, with its last lines. Waits a moment for both."""
@@ -218,6 +218,11 @@ async def _spawn(spec: EngineSpec, on_gone: Callable[[], None]) -> tuple[asyncio
     finally:
         theirs.close()
         os.close(write_fd)
-    _, link = await loop.create_connection(lambda: _Link(on_gone), sock=ours)
-    _, output = await loop.connect_read_pipe(_Output, printed)
+    try:
+        _, link = await loop.create_connection(lambda: _Link(on_gone), sock=ours)
+        _, output = await loop.connect_read_pipe(_Output, printed)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
     return process, link, output
