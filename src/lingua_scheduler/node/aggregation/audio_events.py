@@ -64,7 +64,7 @@ class JobReported:
 
 @dataclass(frozen=True, slots=True)
 class JobDropped:
-    """The job will get no text here: the scheduler cancelled it, or a stage failed and its error was handed to the link.
+    """The job gets no text here: the scheduler cancelled it, or a stage failed and the error was handed to the link.
 
     Its audio is forgotten, the carried audio that it took over included: the scheduler sends both with a new attempt.
     """
