@@ -1,0 +1,1 @@
+"""All jobs of one session: from utterance to outcome, over as many attempts as it takes."""

@@ -1,0 +1,1 @@
+"""One node's connection: registration, liveness, status."""

@@ -1,0 +1,141 @@
+"""What the job machine remembers, and the few ways in which it changes: the state that its parts share."""
+
+from collections.abc import Iterable
+
+from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, tail_of
+from lingua_scheduler.core.jobs.config import JobsConfig
+from lingua_scheduler.core.jobs.events import JobEffect, NodeTraits
+from lingua_scheduler.core.jobs.job import Job
+from lingua_scheduler.core.jobs.lane import Lane
+from lingua_scheduler.core.jobs.ledger import Custody, IndexSet
+from lingua_scheduler.core.jobs.phases import TRANSITIONS, Phase
+from lingua_scheduler.core.utterance import JobSpec
+from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
+from lingua_scheduler.protocol.messages import UiEventName
+
+LANES_MAX = 64
+"""Languages whose concluded jobs are remembered; past so many the idle one that was used first is forgotten."""
+
+
+class Book:
+    """The open jobs of one session by id and by lane, the claims on their audio, and the effects of one event."""
+
+    def __init__(self, config: JobsConfig, instance_id: InstanceId) -> None:
+        self.config = config
+        self.instance_id = instance_id
+        self.now_ms = 0
+        self.out: list[JobEffect] = []
+        self.jobs: dict[JobId, Job] = {}
+        """All that are not gone, in the order of their requests."""
+        self.lanes: dict[Language, Lane] = {}
+        self.concluded: dict[Language, IndexSet] = {}
+        self.custody = Custody()
+        self.seen_by: dict[int, set[NodeId]] = {}
+        """Nodes of protocol 1 that were sent an utterance of which a job is open."""
+        self.speech_goes_on = False
+        """Audio beyond the last utterance has arrived."""
+        self.has_ended = False
+
+    def emit(self, effect: JobEffect) -> None:
+        self.out.append(effect)
+
+    def move(self, job: Job, phase: Phase, deadline_ms: int | None = None) -> None:
+        """The one place where a phase changes; whatever timer ran before is over."""
+        assert (job.phase, phase) in TRANSITIONS, f"{job.job_id}: {job.phase} → {phase}"
+        job.phase = phase
+        job.deadline_ms = deadline_ms
+
+    def tell(self, job: Job, event: UiEventName, code: ErrorCode | None = None) -> None:
+        """Progress, once per job and kind."""
+        if event not in job.told:
+            job.told.add(event)
+            self.emit(ev.Progress(job.job_id, job.index, event, code))
+
+    def cancel_on(self, node: NodeTraits | None, job_id: JobId, reason: str) -> None:
+        """Let `node` forget the job, its audio, and the audio that it took over."""
+        if node is not None:
+            self.emit(ev.SendCancel(node, job_id, reason))
+
+    def lane_of(self, job: Job) -> Lane:
+        return self.lanes[job.spec.tgt_lang]
+
+    def open(self, spec: JobSpec) -> Job:
+        job = Job(spec)
+        self.jobs[spec.job_id] = job
+        if spec.tgt_lang not in self.lanes:
+            self._make_room()
+            self.lanes[spec.tgt_lang] = Lane(spec.tgt_lang)
+            self.concluded.setdefault(spec.tgt_lang, IndexSet())
+        self.lane_of(job).add(job)
+        self.custody.claim(job.index)
+        return job
+
+    def _make_room(self) -> None:
+        if len(self.concluded) < LANES_MAX:
+            return
+        busy = {job.spec.tgt_lang for job in self.jobs.values()}
+        idle = next((lang for lang, lane in self.lanes.items() if lane.is_idle and lang not in busy), None)
+        if idle is not None:
+            del self.lanes[idle], self.concluded[idle]
+
+    def give_up(self, indices: Iterable[int]) -> None:
+        """One claim less on the audio of each of the utterances."""
+        for index in indices:
+            if self.custody.give_up(index):
+                self.emit(ev.FreeAudio(index))
+
+    def claim(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self.custody.claim(piece.utterance.index)
+
+    def bequeath(self, job: Job, samples: int, keeper: NodeTraits | None) -> None:
+        """The last `samples` samples of what `job` had to say, kept by `keeper`, are the next job's to say."""
+        pieces = tail_of(job.line, samples, keeper)
+        self.claim(pieces)
+        heir = self.lane_of(job).heir_of(job)
+        if heir is not None and keeper is not None and heir.is_sent_to(keeper):
+            self.inherit(heir, pieces)
+        else:
+            self.lane_of(job).give(pieces)
+
+    def inherit(self, job: Job, pieces: list[Piece]) -> None:
+        job.inherited = sorted([*job.inherited, *pieces], key=lambda piece: piece.order)
+
+    def lose_keeper(self, lost: "LostNode") -> None:
+        """No audio is kept on a lost node: whoever is to say it must be sent it."""
+        for lane in self.lanes.values():
+            lane.carry = [self._orphaned(piece, lost) for piece in lane.carry]
+            for job in lane.jobs:
+                job.inherited = [self._orphaned(piece, lost) for piece in job.inherited]
+            if lane.silent_keeper is not None and lost.covers(lane.silent_keeper):
+                lane.silent_keeper = None
+
+    def _orphaned(self, piece: Piece, lost: "LostNode") -> Piece:
+        if piece.keeper is None or not lost.covers(piece.keeper):
+            return piece
+        if lost.may_return:
+            self.cancel_on(piece.keeper, piece.job_id, "node_suspect")
+        return piece.without_keeper()
+
+    def forget_keeper(self, pieces: list[Piece], node: NodeTraits) -> list[Piece]:
+        """The pieces are about to be sent to `node`: whoever else keeps them is told to forget them."""
+        for piece in pieces:
+            if not is_same_connection(piece.keeper, node):
+                self.cancel_on(piece.keeper, piece.job_id, "sent_elsewhere")
+        return [piece.without_keeper() for piece in pieces]
+
+
+class LostNode:
+    """A lost node, as `NodeLost` describes it: every connection of it up to `epoch`."""
+
+    __slots__ = ("_epoch", "_node_id", "may_return")
+
+    def __init__(self, event: ev.NodeLost) -> None:
+        self._node_id = event.node_id
+        self._epoch = event.epoch
+        self.may_return = event.cause == "suspect"
+
+    def covers(self, node: NodeTraits) -> bool:
+        return node.node_id == self._node_id and (self._epoch is None or node.epoch <= self._epoch)

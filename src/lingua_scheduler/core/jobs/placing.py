@@ -1,0 +1,264 @@
+"""How a job finds a node and gets to it: gate, question, wait, parking, sending, and the next attempt elsewhere."""
+
+from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.jobs.assign import assign_message, select_request
+from lingua_scheduler.core.jobs.book import Book
+from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces
+from lingua_scheduler.core.jobs.events import NodeTraits
+from lingua_scheduler.core.jobs.job import Ending, Job
+from lingua_scheduler.core.jobs.lane import Lane
+from lingua_scheduler.core.jobs.phases import SENT, Phase
+from lingua_scheduler.core.jobs.settling import fail, finish, forget, give_out, next_backoff_ms, settle
+from lingua_scheduler.core.placement import AlreadyDone, NoNodeReason, Queued, Selected, StaleAttempt, Unplaced
+from lingua_scheduler.core.utterance import Missing
+from lingua_scheduler.protocol.errors import ErrorCode
+
+HOPELESS = frozenset({NoNodeReason.NO_NODES, NoNodeReason.NONE_FOR_PAIR})
+"""Reasons for which a first attempt does not wait: no live node serves the pair."""
+
+STORE_LEASE_MARGIN_MS = 5_000
+"""How much longer than ours a renewed lease of the store is: renewals come at most so often."""
+
+
+def advance(book: Book) -> None:
+    """Whatever waited for another job of its lane and need not any more goes on, in index order."""
+    for lane in book.lanes.values():
+        for job in list(lane.jobs):
+            if job.phase is Phase.GATED and not lane.is_gated(job, book.config):
+                select(book, job)
+            elif job.phase is Phase.PARKED:
+                _leave_parking(book, lane, job)
+            elif job.phase is Phase.WITHHELD and (book.speech_goes_on or lane.heir_of(job) is not None):
+                release(book, job)
+
+
+def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
+    """A job that overtook one whose audio it may have to say gives its place back; without attempts left it goes."""
+    if lane.is_overtaking(job, book.config) and job.attempt < book.config.attempts_max:
+        requeue(book, job, "out_of_order", is_excluded=False)
+    elif not lane.must_park(job, book.config):
+        send(book, job)
+
+
+def release(book: Book, job: Job) -> None:
+    """A next job comes: it claims the tail, and the result that was withheld stands."""
+    assert job.fallback is not None
+    book.bequeath(job, job.carried_samples, job.node)
+    settle(book, job, job.fallback)
+
+
+# ------------------------------------------------------------------------------------------- which node
+
+
+def select(book: Book, job: Job) -> None:
+    config = book.config
+    if job.give_up_ms is None:
+        job.give_up_ms = book.now_ms + config.pending_timeout_ms
+    never_again = frozenset(book.seen_by.get(job.index, ()))
+    exclude = never_again if job.is_relaxed else never_again | job.failed_on.keys()
+    keeper = book.lane_of(job).keeper_for(job, config)
+    affinity = keeper.node_id if keeper is not None and keeper.node_id not in exclude else None
+    book.move(job, Phase.SELECTING)
+    job.is_asking = True
+    wait_ms = max(0, job.give_up_ms - book.now_ms)
+    request = select_request(job, config, book.instance_id, wait_ms=wait_ms, exclude=exclude, affinity=affinity)
+    book.emit(ev.SelectNode(request))
+
+
+def on_placement_replied(book: Book, event: ev.PlacementReplied) -> None:
+    job = book.jobs.get(event.job_id)
+    if job is None or job.phase is not Phase.SELECTING or job.attempt != event.attempt:
+        return
+    job.is_asking = False
+    was_away, job.backoff_ms = job.backoff_ms > 0, 0
+    if was_away:
+        job.give_up_ms = book.now_ms + book.config.pending_timeout_ms
+    was_offered, job.was_offered = job.was_offered, False
+    job.is_queued = isinstance(event.reply, Queued)
+    if job.ending is not None:
+        _finish_unwanted(book, job, event.node)
+        return
+    match event.reply:
+        case Selected():
+            assert event.node is not None, "a selected node has traits"
+            _place(book, job, event.node)
+        case Queued():
+            if was_offered:
+                select(book, job)
+            else:
+                _wait(book, job, book.config.reselect_ms)
+        case Unplaced():
+            _on_unplaced(book, job, event.reply)
+        case StaleAttempt():
+            _on_stale(book, job, event.reply)
+        case AlreadyDone():
+            missing = Missing("job_failed", ErrorCode.INTERNAL_ERROR, f"{event.reply.status} as {event.reply.job_id}")
+            job.ending = Ending("failed", missing)
+            book.lane_of(job).jobs.remove(job)
+            forget(book, job)
+
+
+def _finish_unwanted(book: Book, job: Job, node: NodeTraits | None) -> None:
+    """The job was cancelled while the store was asked: whatever it reserved is given back."""
+    assert job.ending is not None
+    if job.is_queued:
+        book.emit(ev.LeaveQueue(job.job_id))
+    node_id = node.node_id if node else None
+    job.ending = Ending(job.ending.status, job.ending.outcome, node_id)
+    finish(book, job)
+
+
+def _place(book: Book, job: Job, node: NodeTraits) -> None:
+    job.node = node
+    job.store_lease_until_ms = book.now_ms + book.config.job_timeout_ms
+    book.move(job, Phase.PARKED, book.now_ms + book.config.park_max_ms)
+    if node.node_id in book.seen_by.get(job.index, ()):
+        # Two languages of one utterance were placed at once on a node that takes each utterance once.
+        requeue(book, job, "seen_before")
+
+
+def _wait(book: Book, job: Job, pause_ms: int) -> None:
+    assert job.give_up_ms is not None
+    book.move(job, Phase.WAITING, min(book.now_ms + pause_ms, max(job.give_up_ms, book.now_ms)))
+
+
+def _on_unplaced(book: Book, job: Job, reply: Unplaced) -> None:
+    config = book.config
+    counts = ", ".join(f"{count} {why}" for why, count in sorted(reply.counts.items()) if count)
+    job.fault = Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, f"{reply.reason}: {counts}".rstrip(": "))
+    if not job.is_relaxed and 2 in job.failed_on.values():
+        job.is_relaxed = True
+        _wait(book, job, min(max(job.retry_after_ms, config.same_node_backoff_ms), config.same_node_backoff_max_ms))
+    elif job.attempt == 1 and reply.reason in HOPELESS:
+        fail(book, job, job.fault)
+    else:
+        _wait(book, job, config.reselect_ms)
+
+
+def _on_stale(book: Book, job: Job, reply: StaleAttempt) -> None:
+    """The store is ahead: a repetition of ours did happen, or another instance took us for dead."""
+    if reply.attempt > book.config.attempts_max:
+        fail(book, job, job.fault)
+    elif reply.attempt > job.attempt:
+        job.attempt = reply.attempt
+        select(book, job)
+    else:
+        _wait(book, job, book.config.reselect_ms)
+
+
+def on_slot_offered(book: Book, job: Job) -> None:
+    if job.phase is Phase.WAITING:
+        select(book, job)
+    elif job.phase is Phase.SELECTING:
+        job.was_offered = True
+
+
+def on_select_failed(book: Book, job: Job) -> None:
+    if job.phase is not Phase.SELECTING:
+        return
+    job.is_asking = False
+    if job.ending is not None:
+        finish(book, job)
+    else:
+        book.move(job, Phase.WAITING, book.now_ms + next_backoff_ms(book, job))
+
+
+def on_wait_over(book: Book, job: Job) -> None:
+    """Ask again; past the pending window give up, unless it is the store that kept the job waiting."""
+    assert job.give_up_ms is not None
+    if book.now_ms < job.give_up_ms or job.backoff_ms:
+        select(book, job)
+        return
+    if job.is_queued:
+        book.emit(ev.LeaveQueue(job.job_id))
+        job.fault = Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, NoNodeReason.ALL_FULL)
+    give_out(book, job)
+
+
+# ------------------------------------------------------------------------------------------- to the node
+
+
+def send(book: Book, job: Job) -> None:
+    """The job goes to its node, behind the earlier audio that it has to say and the node does not have."""
+    node = job.node
+    assert node is not None
+    config, lane = book.config, book.lane_of(job)
+    lane.take_carry(job)
+    if not is_same_connection(lane.silent_keeper, node):
+        lane.silent_keeper = None
+    ahead = 0
+    audio = job.utterance.audio
+    if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
+        job.inherited = book.forget_keeper(job.inherited, node)
+        audio, ahead = join_pieces(job.inherited, job.utterance)
+    job.sent_at_ms = book.now_ms
+    if node.protocol == 1:
+        book.seen_by.setdefault(job.index, set()).add(node.node_id)
+    book.emit(ev.SendAssign(node, assign_message(job, config, ahead_samples=ahead), audio))
+    book.move(job, Phase.ASSIGNED, book.now_ms + config.job_timeout_ms)
+    renew_store_lease(book, job)
+    book.tell(job, "DISPATCHED")
+
+
+def renew_store_lease(book: Book, job: Job) -> None:
+    """Keep the store's lease from ending before ours; costs nothing while it would not."""
+    assert job.node is not None
+    assert job.deadline_ms is not None
+    if job.deadline_ms > job.store_lease_until_ms:
+        lease_ms = book.config.job_timeout_ms + STORE_LEASE_MARGIN_MS
+        job.store_lease_until_ms = book.now_ms + lease_ms
+        book.emit(ev.RenewLease(job.job_id, job.attempt, job.node.node_id, lease_ms))
+
+
+def requeue(book: Book, job: Job, cause: str, *, cancel: str | None = None, is_excluded: bool = True) -> None:
+    """Give the slot back and open the next attempt; the job ends where none is left.
+
+    `cancel` is the reason told to the node, None where it cannot hear or has forgotten the job by itself.
+    """
+    node = job.node
+    assert node is not None
+    if cancel is not None:
+        book.cancel_on(node, job.job_id, cancel)
+    if job.phase in (*SENT, Phase.WITHHELD) and cause not in ("rejected", "not_sent"):
+        job.inherited = [piece.without_keeper() for piece in job.inherited]
+    if is_excluded:
+        job.failed_on[node.node_id] = node.protocol
+    if job.attempt >= book.config.attempts_max:
+        give_out(book, job)
+        return
+    job.left, job.node, job.cause = node, None, cause
+    book.move(job, Phase.REQUEUING)
+    ask_to_requeue(book, job)
+
+
+def ask_to_requeue(book: Book, job: Job) -> None:
+    assert job.left is not None
+    job.deadline_ms = None
+    job.is_asking = True
+    book.emit(ev.RequeueJob(job.job_id, job.attempt, job.left.node_id, job.cause))
+
+
+def on_requeue_replied(book: Book, event: ev.RequeueReplied) -> None:
+    """Any word will do: if the store refused because it is ahead or has forgotten the job, the next question tells."""
+    job = book.jobs.get(event.job_id)
+    if job is None or job.phase is not Phase.REQUEUING or job.attempt != event.attempt:
+        return
+    job.is_asking = False
+    job.attempt += 1
+    job.left, job.give_up_ms, job.backoff_ms = None, None, 0
+    job.is_relaxed = job.was_offered = job.is_queued = False
+    if job.ending is not None:
+        finish(book, job)
+    else:
+        book.move(job, Phase.GATED)
+
+
+def on_requeue_failed(book: Book, job: Job) -> None:
+    if job.phase is not Phase.REQUEUING:
+        return
+    job.is_asking = False
+    if job.ending is not None:
+        job.ending = Ending(job.ending.status, job.ending.outcome, job.left.node_id if job.left else None)
+        finish(book, job)
+    else:
+        job.deadline_ms = book.now_ms + next_backoff_ms(book, job)

@@ -1,0 +1,150 @@
+"""How a job ends: the outcome is settled once, recorded in the store, told once, and its audio given up."""
+
+from dataclasses import replace
+from typing import Literal
+
+from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.jobs.book import Book
+from lingua_scheduler.core.jobs.faults import missing_reason
+from lingua_scheduler.core.jobs.job import Ending, Job
+from lingua_scheduler.core.jobs.lane import Lane
+from lingua_scheduler.core.jobs.phases import SENT, SETTLED, Phase
+from lingua_scheduler.core.utterance import Missing, Translated
+
+
+def settle(book: Book, job: Job, ending: Ending) -> None:
+    """Nothing changes the outcome from here on. Where the store still owes an answer, it is told after that."""
+    assert job.ending is None, f"{job.job_id} settled twice"
+    job.ending = ending
+    book.lane_of(job).jobs.remove(job)
+    if not job.is_asking:
+        finish(book, job)
+
+
+def fail(book: Book, job: Job, missing: Missing) -> None:
+    settle(book, job, Ending("failed", missing, job.node.node_id if job.node else None))
+
+
+def give_out(book: Book, job: Job) -> None:
+    """No attempt is left. A result whose tail nobody claimed stands; else the job fails as its last attempt did."""
+    for node_id in sorted(job.blamed):
+        book.emit(ev.CountNodeOutcome(node_id, is_good=False))
+    if job.fallback is None:
+        fail(book, job, job.fault)
+    else:
+        book.bequeath(job, job.carried_samples, keeper=None)
+        settle(book, job, replace(job.fallback, node_id=job.node.node_id if job.node else None))
+
+
+def cancel(book: Book, job: Job, reason: str) -> None:
+    """The outcome is not wanted any more. What the job had inherited is the next one's to say."""
+    if job.ending is not None:
+        return
+    was_sent = job.phase in SENT or job.phase is Phase.WITHHELD
+    if was_sent:
+        book.cancel_on(job.node, job.job_id, reason)
+    if job.is_queued:
+        book.emit(ev.LeaveQueue(job.job_id))
+    pieces, job.inherited = job.inherited, []
+    book.lane_of(job).give([piece.without_keeper() for piece in pieces] if was_sent else pieces)
+    missing = Missing(missing_reason(reason), detail=reason)
+    ending = Ending("cancelled", missing, job.node.node_id if job.node else None)
+    if job.phase is Phase.GATED and job.attempt == 1:
+        job.ending = ending
+        book.lane_of(job).jobs.remove(job)
+        forget(book, job)
+    else:
+        settle(book, job, ending)
+
+
+def end_session(book: Book) -> None:
+    """Every open job is cancelled, and what nodes keep for a next one is not wanted."""
+    book.has_ended = True
+    for job in list(book.jobs.values()):
+        cancel(book, job, "session_ended")
+    for lane in book.lanes.values():
+        pieces, lane.carry, lane.silent_keeper = lane.carry, [], None
+        for piece in pieces:
+            book.cancel_on(piece.keeper, piece.job_id, "session_ended")
+        book.give_up(piece.utterance.index for piece in pieces)
+
+
+def finish(book: Book, job: Job) -> None:
+    """Let the store record the settled outcome and take the slot back."""
+    book.move(job, Phase.FINISHING)
+    _ask_to_finish(book, job)
+
+
+def _ask_to_finish(book: Book, job: Job) -> None:
+    ending = job.ending
+    assert ending is not None
+    hold = _hold_of(book.lane_of(job), book)
+    book.emit(ev.FinishJob(job.job_id, job.attempt, ending.node_id, ending.status, hold))
+
+
+def _hold_of(lane: Lane, book: Book) -> Literal["none", "timeout", "max_duration"]:
+    """Which kind of audio a node still keeps in this lane."""
+    if lane.carry or lane.silent_keeper or any(piece.keeper for job in lane.jobs for piece in job.inherited):
+        return "max_duration"
+    cuts = {job.cut(book.config) for job in lane.jobs if job.phase in SENT and job.may_be_kept(book.config)}
+    if "max_duration" in cuts:
+        return "max_duration"
+    return "timeout" if cuts else "none"
+
+
+def on_finish_replied(book: Book, event: ev.FinishReplied) -> None:
+    """Any word will do: the session's owner is the authority on its jobs, the store keeps the record."""
+    job = book.jobs.get(event.job_id)
+    if job is not None and job.attempt == event.attempt and job.phase in SETTLED:
+        forget(book, job)
+
+
+def on_finish_failed(book: Book, job: Job) -> None:
+    """The outcome is told all the same. The store hears of it later, unless its own lease frees the slot before."""
+    if job.phase is Phase.FINISHING:
+        job.backoff_ms = 0
+        job.give_up_ms = book.now_ms + book.config.job_timeout_ms
+        book.move(job, Phase.CLOSING)
+        _conclude(book, job)
+    job.deadline_ms = book.now_ms + next_backoff_ms(book, job)
+
+
+def on_closing_expired(book: Book, job: Job) -> None:
+    if job.give_up_ms is not None and book.now_ms >= job.give_up_ms:
+        forget(book, job)
+        return
+    job.deadline_ms = None
+    _ask_to_finish(book, job)
+
+
+def next_backoff_ms(book: Book, job: Job) -> int:
+    """The pause before the next repetition towards a failing store."""
+    doubled = max(book.config.store_backoff_ms, 2 * job.backoff_ms)
+    job.backoff_ms = min(book.config.store_backoff_max_ms, doubled)
+    return job.backoff_ms
+
+
+def forget(book: Book, job: Job) -> None:
+    """The end of a job: concluded, if it was not yet, and removed."""
+    if job.phase is not Phase.CLOSING:
+        _conclude(book, job)
+    book.move(job, Phase.GONE)
+    del book.jobs[job.job_id]
+    if not any(other.index == job.index for other in book.jobs.values()):
+        book.seen_by.pop(job.index, None)
+
+
+def _conclude(book: Book, job: Job) -> None:
+    assert job.ending is not None
+    outcome = job.ending.outcome
+    if isinstance(outcome, Translated):
+        if outcome.result.text_asr:
+            book.tell(job, "ASR_FINAL")
+        if outcome.result.text_translated:
+            book.tell(job, "NMT_DONE")
+    elif outcome.code is not None:
+        book.tell(job, "ERROR", outcome.code)
+    book.emit(ev.Conclude(job.job_id, job.index, job.spec.tgt_lang, outcome))
+    book.concluded[job.spec.tgt_lang].add(job.index)
+    pieces, job.inherited = job.inherited, []
+    book.give_up([*(piece.utterance.index for piece in pieces), job.index])
