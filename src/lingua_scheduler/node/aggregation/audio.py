@@ -39,8 +39,9 @@ is gone, and whoever sends it again wants it again. In particular:
   does, provided that no index is missing in between;
 - a job never heard of brings new audio, whatever its position claims (time lines restart, peers err);
 - a dropped job takes with it its own audio, the tail it carried and the tail it had taken over, wherever they are by
-  now. Flights that lose audio by it start over with what is left (`Discard`, then a new `Conclude`), under the last
-  of the jobs left. So whoever is dropped is forgotten here and whoever is not is answered here, in any order;
+  now; but a tail whose own job has no result yet goes back to waiting, since nobody else knows of it. Flights that lose
+  audio start over with what is left (`Discard`, then a new `Conclude`), under the last of the jobs left. So whoever is
+  dropped is forgotten here and whoever is not is answered here, in any order;
 - a later attempt of a job whose result was handed over counts as dropped first, if it is still the newest; otherwise
   its tail stays with the job that took it.
 
@@ -129,7 +130,7 @@ class AudioAggregator:
             case JobReported():
                 return self._on_job_reported(event.job)
             case JobDropped():
-                return self._on_job_dropped(event.job)
+                return self._on_job_dropped(event.job, now_ms)
             case SessionEnded():
                 return self._on_session_ended()
             case TimeReached():
@@ -194,7 +195,7 @@ class AudioAggregator:
         return self._launch(_Flight(event.job, stretches, carried=min(missing, own_samples)))
 
     def _take_next(self, event: AudioArrived, known: Job | None, now_ms: int) -> list[AudioEffect]:
-        effects = self._forget(event.job) if known is not None else []
+        effects = self._forget(event.job, now_ms) if known is not None else []
         own_start, joins = self._place(event) if known is None else (known.own_start, known.joins)
         arrived = self._enter(event, own_start, [], joins=joins)
         self._newest_index = event.utterance_index
@@ -324,30 +325,41 @@ class AudioAggregator:
                 self._close(member)
         return []
 
-    def _on_job_dropped(self, job_id: JobId) -> list[AudioEffect]:
+    def _on_job_dropped(self, job_id: JobId, now_ms: int) -> list[AudioEffect]:
         if self._jobs.get(job_id) is None:
             return []
-        effects = self._forget(job_id)
+        effects = self._forget(job_id, now_ms)
         self._close(job_id)
-        return effects
+        return effects + (self._give_up() if self._has_ended else [])
 
     def _close(self, job_id: JobId) -> None:
         job = self._jobs.get(job_id)
         assert job is not None, "an open job is never forgotten"
         job.state = State.CLOSED
 
-    def _forget(self, job_id: JobId) -> list[AudioEffect]:
+    def _forget(self, job_id: JobId, now_ms: int) -> list[AudioEffect]:
         """Take a job and its audio out of everything that is here; flights that had part of it start over."""
+        given_back = [replace(part, taker=None) for part in self._all_here() if self._goes_back(part, job_id)]
         self._pending = [part for part in self._pending if not part.belongs_to(job_id)]
-        if all(part.taker is not None for part in self._pending):
-            self._carry_deadline_ms = None
         effects: list[AudioEffect] = []
         for flight in [flight for flight in self._flights if flight.has_part_of(job_id)]:
             self._flights.remove(flight)
             if flight.batches:
                 effects.append(Discard(tuple(flight.batches)))
             effects += self._start_over(flight, job_id)
+        self._pending = sorted([*self._pending, *given_back], key=lambda part: part.start)
+        if given_back:
+            self._carry_deadline_ms = now_ms + self._limits.carry_ms
+        elif all(part.taker is not None for part in self._pending):
+            self._carry_deadline_ms = None
         return effects
+
+    def _goes_back(self, part: Stretch, job_id: JobId) -> bool:
+        """A tail that `job_id` took over, of which the scheduler cannot know yet: nobody else would say it."""
+        if part.taker != job_id or part.origin == job_id:
+            return False
+        origin = self._jobs.get(part.origin)
+        return origin is not None and origin.state is State.WORKING
 
     def _start_over(self, flight: _Flight, without: JobId) -> list[AudioEffect]:
         left = [part for part in flight.stretches if not part.belongs_to(without)]
@@ -366,6 +378,10 @@ class AudioAggregator:
 
     def _on_session_ended(self) -> list[AudioEffect]:
         self._has_ended = True
+        return self._give_up()
+
+    def _give_up(self) -> list[AudioEffect]:
+        """Wait no more: what no job can report is recognised all the same, and said to be nobody's."""
         effects = self._flush()
         unclaimed = self._pop_unclaimed()
         if unclaimed is not None:
