@@ -51,14 +51,12 @@ class JobStore:
         out of the queue, if it stood there; everything else about it is left as it was.
         """
         words = _request_words(request)
-        walked = -1
-        counts: dict[str, int] = {}
+        walked = ""
         for _ in range(_AGAIN_MAX):
             reply = await self._run(_SELECT, self._rng.randint(1, _SEEDS), walked, *words)
             if reply[0] != "AGAIN":
-                return _select_reply(reply, counts)
-            walked = number(reply[1])
-            _add(counts, reply[2])
+                return _select_reply(reply)
+            walked = text(reply[1])
         raise AssertionError(f"no end to the nodes of {request.pairs}")
 
     async def finish(
@@ -115,13 +113,7 @@ def _listed(nodes: frozenset[NodeId]) -> str:
     return ",".join(["", *sorted(nodes), ""]) if nodes else ""
 
 
-def _add(counts: dict[str, int], flat: Reply) -> None:
-    pairs = texts(flat)
-    for why, count in zip(pairs[::2], pairs[1::2], strict=True):
-        counts[why] = counts.get(why, 0) + int(count)
-
-
-def _select_reply(reply: list[Reply], counts: dict[str, int]) -> SelectReply:
+def _select_reply(reply: list[Reply]) -> SelectReply:
     match reply[0]:
         case "SELECTED":
             node, instance, attempt, why, flat = reply[1:6]
@@ -138,8 +130,8 @@ def _select_reply(reply: list[Reply], counts: dict[str, int]) -> SelectReply:
         case "QUEUED":
             return Queued(*(number(one) for one in reply[1:4]))
         case "NO_NODE":
-            _add(counts, reply[2])
-            return Unplaced(NoNodeReason(text(reply[1])), counts)
+            counts = mapping(reply[2])
+            return Unplaced(NoNodeReason(text(reply[1])), {kind: int(count) for kind, count in counts.items()})
         case "DONE":
             return AlreadyDone(JobId(text(reply[1])), text(reply[2]))
         case "STALE_ATTEMPT":

@@ -1,0 +1,39 @@
+-- register_node_v2: writes a node under a new epoch. It gets no jobs before its first heartbeat.
+-- KEYS: v1 session_area presence_area
+-- ARGV: stated node instance bucket asr semantic tts pairs_served services capacity zone protocol details active
+-- Reply: OK epoch {job attempt session owner node …} | NO_LANGUAGES
+-- Writes nothing unless OK. Repeated: a further epoch, no jobs.
+-- uses: clock, job_facts
+-- The jobs are those that the node had and does not name in `active` (`,a,b,`): they have lost their slot.
+-- An epoch starts at the clock, so that it grows even where the key expired or Redis came back empty.
+local v1 = KEYS[1]
+local stated, node, instance, bucket, asr, semantic, tts, pairs_served, services, capacity, zone, protocol, details,
+  active = unpack(ARGV)
+local TTL_MS = 45000
+
+for _, list in ipairs({ asr, semantic, tts }) do
+  if list == '' or list == '[]' then return { 'NO_LANGUAGES' } end
+end
+local now = clock(stated)
+local key = v1 .. 'node:' .. node
+local epoch = math.max(tonumber(redis.call('HGET', key, 'epoch') or 0) + 1, now)
+
+local lost = {}
+for _, job in ipairs(redis.call('ZRANGE', key .. ':jobs', 0, -1)) do
+  if not string.find(active, ',' .. job .. ',', 1, true) then
+    redis.call('ZREM', key .. ':jobs', job)
+    job_facts(v1, job, node, lost)
+  end
+end
+
+redis.call('DEL', key, key .. ':guests')
+redis.call('HSET', key, 'epoch', epoch, 'status', 'registering', 'instance', instance, 'bucket', bucket,
+  'asr_langs', asr, 'semantic_langs', semantic, 'tts_langs', tts, 'pairs', pairs_served, 'services', '',
+  'capacity', capacity, 'zone', zone, 'protocol', protocol, 'details', details, 'load', 0, 'usage', '{}',
+  'registered_ts', now, 'last_heartbeat_ts', now)
+for service in string.gmatch(services, '[^,]+') do redis.call('HSET', key, 'service:' .. service, 0) end
+redis.call('HSET', key, 'services', services)
+redis.call('PEXPIRE', key, TTL_MS)
+redis.call('SADD', v1 .. 'nodes:all', node)
+redis.call('ZADD', v1 .. 'deadlines', now + TTL_MS, 'node:' .. node)
+return { 'OK', epoch, lost }
