@@ -129,5 +129,5 @@ async def test_after_stop_from_within_an_effect_nothing_more_is_handled():
 
 async def _ring(stage: Stage) -> None:
     """Let the timers look at the clock now, whatever the loop's own time is."""
-    stage.timers._ring()  # noqa: SLF001 - the loop's clock cannot be moved by hand
+    stage.timers._ring()
     await asyncio.sleep(0)

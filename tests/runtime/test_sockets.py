@@ -1,7 +1,7 @@
 """Frames over a real WebSocket: order, bounds, slow and rude peers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession, WSMsgType, web
@@ -12,7 +12,7 @@ Serve = Callable[[sockets.Socket], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[str]:
+async def serving(serve: Serve) -> AsyncGenerator[str]:
     """A server whose one route hands its socket to `serve`."""
 
     async def handler(request: web.Request) -> web.StreamResponse:

@@ -21,8 +21,13 @@ class Metrics:
         self.crashes = Counter("lingua_machine_crashes", "Sessions or nodes ended by a bug", registry=registry)
         self.store_failures = Counter("lingua_store_failures", "Calls to Redis that failed", registry=registry)
         self.result_seconds = Histogram(
-            "lingua_result_seconds", "End of speech to result", registry=registry, buckets=_SECONDS
+            "lingua_result_seconds", "End of an utterance to its outcome", registry=registry, buckets=_SECONDS
         )
+
+    def concluded(self, outcome: str, seconds: float) -> None:
+        """One job ended; `outcome` is `translated` or the reason why there is no text."""
+        self.outcomes.labels(outcome).inc()
+        self.result_seconds.observe(seconds)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -16,6 +16,7 @@ QUEUE_BYTES_MAX = 8 << 20
 """What may wait for one slow reader: some eighty spoken sentences. Past it the socket closes with 1013."""
 CLOSE_TIMEOUT_S = 2.0
 
+INTERNAL_ERROR = WSCloseCode.INTERNAL_ERROR
 SESSION_TAKEN_OVER = 4000
 GOING_AWAY = WSCloseCode.GOING_AWAY
 TRY_AGAIN_LATER = WSCloseCode.TRY_AGAIN_LATER
@@ -88,6 +89,10 @@ class Socket:
             self.is_closed = True
             self._closing = asyncio.get_running_loop().create_task(self._close(code, reason), name="socket-close")
 
+    async def wait_drained(self) -> None:
+        """Until the reader has taken all that is queued, or the socket is closed."""
+        await self._drained.wait()
+
     async def wait_closed(self) -> None:
         """End the writer and wait for a close that is under way."""
         self.is_closed = True
@@ -95,6 +100,7 @@ class Socket:
             await asyncio.gather(self._closing, return_exceptions=True)
         self._writer.cancel()
         await asyncio.gather(self._writer, return_exceptions=True)
+        self._drained.set()
 
     def _put(self, data: bytes, kind: WSMsgType) -> bool:
         if self.is_closed:
@@ -142,8 +148,8 @@ class Socket:
             return
 
 
-async def accept(request: web.Request) -> Socket:
+async def accept(request: web.Request, *, frame_bytes_max: int = MAX_FRAME_BYTES) -> Socket:
     """Upgrade an HTTP request. The handler owns the socket and calls `wait_closed` at its end."""
-    ws = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, autoping=False, compress=False, timeout=CLOSE_TIMEOUT_S)
+    ws = web.WebSocketResponse(max_msg_size=frame_bytes_max, autoping=False, compress=False, timeout=CLOSE_TIMEOUT_S)
     await ws.prepare(request)
     return Socket(ws)

@@ -1,0 +1,138 @@
+"""One scheduler instance, put together: what exists, in which order it starts and stops."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from aiohttp import web
+
+from lingua_scheduler.protocol.ids import InstanceId
+from lingua_scheduler.runtime.clock import Clock
+from lingua_scheduler.runtime.config import Config, ConfigError
+from lingua_scheduler.runtime.ids import new_instance_id
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.metrics import Metrics
+from lingua_scheduler.runtime.scope import Scope
+from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.dispatch import Dispatch
+from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
+from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.sessions import Sessions
+from lingua_scheduler.scheduler.snapshots import Snapshots
+from lingua_scheduler.scheduler.upkeep import Upkeep
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.keys import Keys
+from lingua_scheduler.store.store import Store
+
+_log = get_logger("scheduler")
+
+SHUTDOWN_S = 5.0
+
+
+class Scheduler:
+    """A running instance: `async with Scheduler.start(config) as scheduler: await scheduler.wait_stopped()`."""
+
+    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> None:
+        self.context = context
+        self.sessions = sessions
+        self.nodes = nodes
+        self.snapshots = snapshots
+        self.url = ""
+        """`http://host:port`, once it listens."""
+        self._stopped = asyncio.Event()
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def start(config: Config, redis_url: str | None = None) -> "AsyncGenerator[Scheduler]":
+        """Listen and serve until the block ends.
+
+        Raises ConfigError where the port cannot be had, or Redis does not answer at the start (later it may go and come
+        back).
+        """
+        redis = config.scheduler.phase2.redis
+        url = redis_url or redis.url
+        keys = Keys(redis.key_prefix)
+        async with Store.open(url, keys, timeout_ms=redis.command_timeout_ms) as store:
+            await _check_redis(store, url)
+            context = Context(
+                config=config,
+                instance_id=_instance_id(config),
+                store=store,
+                clock=(clock := Clock()),
+                timers=Timers(clock),
+                metrics=Metrics(),
+                scope=Scope(_task_failed),
+            )
+            scheduler = _assemble(context)
+            try:
+                async with _listening(scheduler):
+                    yield scheduler
+            finally:
+                await context.scope.close()
+                context.timers.close()
+
+    def stop(self) -> None:
+        """Let `wait_stopped` return."""
+        self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        await self._stopped.wait()
+
+
+@contextlib.asynccontextmanager
+async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
+    server = scheduler.context.config.server
+    app = build_app(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.snapshots)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=SHUTDOWN_S, max_line_size=HEADER_BYTES_MAX, handle_signals=False
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, server.host, server.port, reuse_port=server.workers > 1 or None)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {server.host}:{server.port}: {error.strerror}; choose another with --port"
+            ) from None
+        host, port = runner.addresses[0][:2]
+        scheduler.url = f"http://{host}:{port}"
+        _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
+        upkeep = Upkeep(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.snapshots)
+        await upkeep.start(scheduler.url)
+        try:
+            yield
+        finally:
+            await upkeep.drain()
+    finally:
+        await runner.cleanup()
+
+
+def _assemble(context: Context) -> Scheduler:
+    """The parts, each given what it needs; nodes and sessions meet only in `Dispatch`."""
+    nodes = Nodes(context)
+    dispatch = Dispatch(context, nodes)
+    sessions = Sessions(context, dispatch, nodes.forget_owner)
+    dispatch.sessions = sessions
+    nodes.owners = dispatch
+    return Scheduler(context, sessions, nodes, Snapshots(context, sessions, nodes))
+
+
+def _instance_id(config: Config) -> InstanceId:
+    named = config.scheduler.phase2.instance_id
+    return new_instance_id() if named == "auto" else InstanceId(named)
+
+
+async def _check_redis(store: Store, url: str) -> None:
+    try:
+        await store.ping()
+    except StoreError as error:
+        shown = url.rpartition("@")[2]
+        raise ConfigError(
+            f"Redis does not answer at {shown}: {error}; start it, name another with --redis, or use --embedded-redis"
+        ) from None
+
+
+def _task_failed(name: str, error: BaseException) -> None:
+    _log.error("background task failed", task=name, error=repr(error))

@@ -1,0 +1,169 @@
+"""Performs what job machines ask of Redis and of nodes, and posts the answers back to them."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal, assert_never
+
+from lingua_scheduler.core.jobs import events as job
+from lingua_scheduler.core.placement import Selected
+from lingua_scheduler.protocol.ids import JobId, NodeId
+from lingua_scheduler.protocol.node import JobCancel
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.sessions import SessionActor, Sessions, ShellEffect
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.records import HeldJob, JobReply, Offer
+
+_log = get_logger("scheduler.dispatch")
+
+StoreOperation = Literal["select", "finish", "requeue", "renew"]
+
+
+class Dispatch:
+    """Between the job machines, the store and the nodes of this instance."""
+
+    def __init__(self, context: Context, nodes: Nodes) -> None:
+        self._context = context
+        self._nodes = nodes
+        self.sessions: Sessions
+
+    # ------------------------------------------------------------------------------- for job machines
+
+    def perform(self, effect: ShellEffect, owner: SessionActor) -> None:
+        """One effect. What needs Redis answers later; what goes to a node connected here is done at once."""
+        match effect:
+            case job.SendAssign():
+                self._assign(effect, owner)
+            case job.SendCancel(node, job_id, reason):
+                cancel = JobCancel(job_id=job_id, trace_id=owner.opening.speaker.trace_id, reason=reason)
+                self._nodes.send(node.node_id, cancel)
+            case job.CountNodeOutcome(node_id, is_good):
+                self._nodes.count_outcome(node_id, is_good)
+            case job.SelectNode():
+                self._start(self._select(effect, owner), "select")
+            case job.FinishJob():
+                self._start(self._finish(effect, owner), "finish")
+            case job.RequeueJob():
+                self._context.metrics.retries.labels(effect.cause).inc()
+                self._start(self._requeue(effect, owner), "requeue")
+            case job.RenewLease():
+                self._start(self._renew(effect, owner), "renew")
+            case job.LeaveQueue(job_id):
+                self._start(self._tell(lambda: self._context.store.jobs.leave_queue(job_id), "leave_queue"), "leave")
+            case job.MarkUnavailable(node_id, service):
+                mark = self._context.store.nodes.mark_unavailable
+                self._start(self._tell(lambda: mark(node_id, service), "mark_unavailable"), "mark")
+            case _:
+                assert_never(effect)
+
+    # ------------------------------------------------------------------------------- for nodes and the reaper
+
+    def owner_of(self, job_id: JobId) -> SessionActor | None:
+        return self.sessions.owner_of(job_id)
+
+    def offered(self, offers: tuple[Offer, ...]) -> None:
+        """Slots became free: those who wait for them ask again."""
+        for offer in offers:
+            if (owner := self.sessions.owner_of(offer.job_id)) is not None:
+                owner.jobs.post(job.SlotOffered(offer.job_id))
+
+    def held_jobs_lost(self, jobs: tuple[HeldJob, ...]) -> None:
+        """Jobs lost their node without this instance having seen it go."""
+        for held in jobs:
+            if (owner := self.sessions.owner_of(held.job_id)) is not None:
+                owner.jobs.post(job.NodeLost(held.node_id, "lost"))
+
+    # ------------------------------------------------------------------------------- one for each effect
+
+    def _assign(self, effect: job.SendAssign, owner: SessionActor) -> None:
+        node_id = effect.node.node_id
+        if not self._nodes.assign(node_id, owner, effect.assign, effect.audio):
+            owner.jobs.post(job.AssignFailed(JobId(effect.assign.job_id), effect.assign.attempt_id, node_id))
+
+    async def _select(self, effect: job.SelectNode, owner: SessionActor) -> None:
+        request = effect.request
+        reply = await self._ask(
+            lambda: self._context.store.jobs.select(request), owner, request.job_id, request.attempt, "select"
+        )
+        if reply is None:
+            return
+        self._context.metrics.selections.labels(type(reply).__name__).inc()
+        node = self._traits(reply) if isinstance(reply, Selected) else None
+        owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
+
+    async def _finish(self, effect: job.FinishJob, owner: SessionActor) -> None:
+        reply = await self._ask(
+            lambda: self._context.store.jobs.finish(
+                effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold
+            ),
+            owner,
+            effect.job_id,
+            effect.attempt,
+            "finish",
+        )
+        if reply is not None:
+            self.offered(reply.offers)
+            owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
+
+    async def _requeue(self, effect: job.RequeueJob, owner: SessionActor) -> None:
+        reply = await self._ask(
+            lambda: self._context.store.jobs.requeue(effect.job_id, effect.attempt, effect.cause),
+            owner,
+            effect.job_id,
+            effect.attempt,
+            "requeue",
+        )
+        if reply is not None:
+            self.offered(reply.offers)
+            owner.jobs.post(job.RequeueReplied(effect.job_id, effect.attempt, reply.word))
+
+    async def _renew(self, effect: job.RenewLease, owner: SessionActor) -> None:
+        # A refused renewal needs no answer: the fence shows itself at the finish.
+        renew = self._context.store.jobs.renew_lease
+        await self._ask(
+            lambda: renew(effect.job_id, effect.attempt, effect.node_id, effect.lease_ms),
+            owner,
+            effect.job_id,
+            effect.attempt,
+            "renew",
+        )
+
+    async def _ask(
+        self,
+        call: Callable[[], Awaitable[Any]],
+        owner: SessionActor,
+        job_id: JobId,
+        attempt: int,
+        operation: StoreOperation,
+    ) -> Any:
+        """The reply, or None after the machine was told that there is none."""
+        try:
+            return await call()
+        except StoreError as error:
+            self._failed(operation, error)
+            owner.jobs.post(job.StoreFailed(job_id, attempt, operation))
+            return None
+
+    async def _tell(self, call: Callable[[], Awaitable[Any]], operation: str) -> None:
+        """A call whose failure changes nothing: what it would have done runs out by itself."""
+        try:
+            reply = await call()
+        except StoreError as error:
+            self._failed(operation, error)
+            return
+        if isinstance(reply, JobReply):
+            self.offered(reply.offers)
+
+    def _failed(self, operation: str, error: StoreError) -> None:
+        self._context.metrics.store_failures.inc()
+        _log.warning("store failed", operation=operation, error=str(error), may_have_happened=error.may_have_happened)
+
+    def _traits(self, reply: Selected) -> job.NodeTraits:
+        registered = self._nodes.get(NodeId(reply.node_id))
+        # A node connected elsewhere, or gone since it was chosen: the assignment will fail and say so.
+        if registered is None:
+            return job.NodeTraits(reply.node_id, reply.instance_id, protocol=1)
+        return job.NodeTraits(reply.node_id, reply.instance_id, registered.registration.protocol, registered.epoch)
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._context.scope.start(work, name)

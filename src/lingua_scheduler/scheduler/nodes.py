@@ -1,0 +1,297 @@
+"""`/ws/node`: the connections of worker nodes, and which of them is which node now.
+
+A connection's state is its `NodeMachine`; this file performs what the machine wants. What a node reports of a job goes
+to the session that owns the job, with the name of the node whose connection brought it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal, Protocol, assert_never
+
+from aiohttp import web
+
+from lingua_scheduler.core.jobs import events as job
+from lingua_scheduler.core.node import events as node
+from lingua_scheduler.core.node.machine import NodeMachine
+from lingua_scheduler.protocol import codec
+from lingua_scheduler.protocol.errors import PeerError
+from lingua_scheduler.protocol.ids import JobId, NodeId
+from lingua_scheduler.protocol.node import (
+    JobAck,
+    JobAssign,
+    JobHeld,
+    JobReject,
+    JobResult,
+    JobStarted,
+    NodeAsrPartial,
+    SchedulerMessage,
+)
+from lingua_scheduler.runtime import ids, sockets
+from lingua_scheduler.runtime.driver import Driver
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.records import HeldJob, NodeReply, Offer
+
+_log = get_logger("scheduler.nodes")
+
+StoreEffect = node.RegisterNode | node.HeartbeatNode | node.SetStatus | node.MarkOffline
+FRAME_BYTES_MAX = 16 << 20
+"""Speech of a minute at 48 kHz in base64 is 8 MiB: what a node may answer is more than what a client may say."""
+
+
+class JobOwner(Protocol):
+    """Whoever owns jobs that may be with a node."""
+
+    @property
+    def jobs(self) -> "Driver[job.JobEvent, job.JobEffect]": ...
+
+
+class Owners(Protocol):
+    """Finds the owner of a job, and tells those of this instance and others of freed slots and lost jobs."""
+
+    def owner_of(self, job_id: JobId) -> JobOwner | None: ...
+
+    def offered(self, offers: tuple[Offer, ...]) -> None: ...
+
+    def held_jobs_lost(self, jobs: tuple[HeldJob, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The connection that is a node at present."""
+
+    registration: node.Registration
+    epoch: int
+    connection: "NodeConnection"
+
+
+class Nodes:
+    """The nodes connected to this instance."""
+
+    def __init__(self, context: Context) -> None:
+        self.owners: Owners
+        self._context = context
+        self._by_id: dict[NodeId, Registered] = {}
+        self._connections: set[NodeConnection] = set()
+        # Whose audio may be on which node, so that a lost node is told to those whom it concerns and nobody else.
+        self._users: defaultdict[NodeId, set[JobOwner]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, node_id: NodeId) -> Registered | None:
+        return self._by_id.get(node_id)
+
+    def connections(self) -> "list[NodeConnection]":
+        return list(self._connections)
+
+    def connected(self, connection: "NodeConnection") -> None:
+        self._connections.add(connection)
+
+    def disconnected(self, connection: "NodeConnection") -> None:
+        self._connections.discard(connection)
+
+    def assign(self, node_id: NodeId, owner: JobOwner, assign: JobAssign, audio: bytes) -> bool:
+        """Send one attempt to a node connected here. False where it is not (any more), or does not read."""
+        if (registered := self._by_id.get(node_id)) is None:
+            return False
+        self._users[node_id].add(owner)
+        frame = codec.encode_assign(assign, audio, binary=registered.registration.binary_audio)
+        return registered.connection.send_frame(frame)
+
+    def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
+        registered = self._by_id.get(node_id)
+        return registered is not None and registered.connection.send_frame(codec.encode(message))
+
+    def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
+        if (registered := self._by_id.get(node_id)) is not None:
+            registered.connection.driver.post(node.JobOutcomeCounted(is_good))
+
+    def forget_owner(self, owner: JobOwner) -> None:
+        """A session has ended: no node is used by it any more."""
+        for users in self._users.values():
+            users.discard(owner)
+
+    def registered(self, entry: Registered) -> None:
+        """The newer connection is the node from now on; the older is told before anything else happens."""
+        node_id = entry.registration.node_id
+        older = self._by_id.get(node_id)
+        if older is not None and older.connection is not entry.connection:
+            older.connection.driver.post(node.Superseded())
+        self._by_id[node_id] = entry
+        self._context.metrics.nodes_connected.set(len(self._by_id))
+        _log.info("node registered", node=node_id, epoch=entry.epoch, capacity=entry.registration.capacity)
+
+    def lost(self, connection: "NodeConnection", node_id: NodeId, epoch: int, cause: node.LostCause) -> None:
+        """Tell every session with audio on the node; forget the node unless it is only suspected."""
+        current = self._by_id.get(node_id)
+        if cause != "suspect" and current is not None and current.connection is connection:
+            del self._by_id[node_id]
+            self._context.metrics.nodes_connected.set(len(self._by_id))
+        _log.warning("node lost", node=node_id, cause=cause)
+        users = self._users.get(node_id, set()) if cause == "suspect" else self._users.pop(node_id, set())
+        for owner in list(users):
+            owner.jobs.post(job.NodeLost(node_id, cause, epoch))
+
+    def close(self, reason: str) -> None:
+        for connection in self._connections:
+            connection.close_nowait(sockets.GOING_AWAY, reason)
+
+
+class NodeConnection:
+    """One socket of a node and its machine."""
+
+    def __init__(self, context: Context, nodes: Nodes, socket: sockets.Socket) -> None:
+        self._context = context
+        self._nodes = nodes
+        self._socket = socket
+        config = context.config
+        machine = NodeMachine(
+            health=config.node_health,
+            default_capacity=config.scheduler.max_concurrent_jobs_per_node,
+            fresh_node_id=ids.new_node_id(),
+            now_ms=context.clock.now_ms(),
+        )
+        self.driver = Driver[node.NodeEvent, node.NodeEffect](
+            machine, self._perform, node.TimeReached(), context.timers, context.clock, self._crashed
+        )
+
+    async def run(self) -> None:
+        """Handle frames until the socket is closed."""
+        self._nodes.connected(self)
+        try:
+            while (frame := await self._socket.receive()) is not None:
+                self._on_frame(frame)
+        finally:
+            self.driver.post(node.SocketClosed())
+            self._nodes.disconnected(self)
+            await self._socket.wait_closed()
+
+    def send_frame(self, frame: str | bytes) -> bool:
+        """Text or binary. False where the node does not take it."""
+        if isinstance(frame, str):
+            return self._socket.send_text_nowait(frame.encode())
+        return self._socket.send_binary_nowait(frame)
+
+    def close_nowait(self, code: int, reason: str) -> None:
+        self._socket.close_nowait(code, reason)
+
+    def _on_frame(self, frame: sockets.Frame) -> None:
+        if isinstance(frame, sockets.Pong):
+            self.driver.post(node.PongArrived())
+            return
+        try:
+            message = codec.decode_node(frame)
+        except PeerError as error:
+            is_registration = isinstance(frame, str) and '"node_register"' in frame[:4096]
+            self.driver.post(node.FrameRefused(error.message, is_registration))
+            return
+        self.driver.post(node.MessageArrived(message))
+
+    def _perform(self, effect: node.NodeEffect) -> None:
+        match effect:
+            case node.ForwardReport(node_id, _, report):
+                self._forward(node_id, report)
+            case node.SendPing():
+                self._socket.ping_nowait()
+            case node.Send(message):
+                self._socket.send_text_nowait(codec.encode(message))
+            case node.AnnounceRegistered(registration, epoch):
+                self._nodes.registered(Registered(registration, epoch, self))
+            case node.AnnounceLost(node_id, epoch, cause):
+                self._nodes.lost(self, node_id, epoch, cause)
+            case node.Close(code, reason):
+                self._socket.close_nowait(code, reason)
+            case node.RecordNodeError(node_id, error):
+                _log.warning("node reports a fault", node=node_id, code=error.code)
+            case node.RefuseMessage(why):
+                self._context.metrics.refused.labels(why).inc()
+            case node.RegisterNode() | node.HeartbeatNode() | node.SetStatus() | node.MarkOffline():
+                self._context.scope.start(self._ask_store(effect), type(effect).__name__)
+            case _:
+                assert_never(effect)
+
+    def _forward(self, node_id: NodeId, report: node.JobReport) -> None:
+        owner = self._nodes.owners.owner_of(JobId(report.job_id))
+        if owner is None:
+            self._context.metrics.refused.labels("unknown_job").inc()
+            return
+        owner.jobs.post(job_event(node_id, report))
+
+    async def _ask_store(self, effect: StoreEffect) -> None:
+        try:
+            event = await self._answer(effect)
+        except StoreError as error:
+            self._context.metrics.store_failures.inc()
+            _log.warning("store failed", operation=type(effect).__name__, error=str(error))
+            event = node.StoreFailed(_operation(effect))
+        if event is not None:
+            self.driver.post(event)
+
+    async def _answer(self, effect: StoreEffect) -> node.NodeEvent | None:
+        store = self._context.store.nodes
+        match effect:
+            case node.RegisterNode(registration):
+                reply = await store.register(registration, self._context.instance_id)
+                event = node.RegisterReplied(reply.word, reply.epoch)
+            case node.HeartbeatNode(node_id, epoch, status, load, services, languages):
+                reply = await store.heartbeat(node_id, epoch, status, load, services, languages)
+                event = node.HeartbeatReplied(reply.word)
+            case node.SetStatus(node_id, epoch, status):
+                reply = await store.set_status(node_id, epoch, status)
+                event = None
+            case node.MarkOffline(node_id, epoch):
+                reply = await store.offline(node_id, epoch)
+                event = node.OfflineReplied(reply.word)
+        self._spread(reply)
+        return event
+
+    def _spread(self, reply: NodeReply) -> None:
+        if reply.jobs:
+            self._nodes.owners.held_jobs_lost(reply.jobs)
+        if reply.offers:
+            self._nodes.owners.offered(reply.offers)
+
+    def _crashed(self, error: Exception, story: list[str]) -> None:
+        """A bug: this connection ends, loudly; the node registers again on a new one."""
+        self._context.metrics.crashes.inc()
+        _log.error("node machine failed", error=repr(error), story=story)
+        self._socket.close_nowait(sockets.INTERNAL_ERROR, "internal error")
+
+
+def _operation(effect: StoreEffect) -> Literal["register", "heartbeat", "status", "offline"]:
+    match effect:
+        case node.RegisterNode():
+            return "register"
+        case node.HeartbeatNode():
+            return "heartbeat"
+        case node.SetStatus():
+            return "status"
+        case node.MarkOffline():
+            return "offline"
+
+
+def job_event(node_id: NodeId, report: node.JobReport) -> job.JobEvent:
+    """What a node's report means to the job machine; `node_id` is the connection's, not the message's."""
+    job_id = JobId(report.job_id)
+    match report:
+        case JobResult():
+            return job.ResultArrived(report, node_id)
+        case JobAck():
+            return job.NodeAccepted(job_id, report.attempt_id, node_id)
+        case JobStarted():
+            return job.NodeStarted(job_id, report.attempt_id, node_id)
+        case JobHeld():
+            return job.NodeHeld(job_id, report.attempt_id, node_id, report.deadline_ms)
+        case JobReject():
+            return job.NodeRejected(job_id, report.attempt_id, node_id, report.code, report.retry_after_ms or 0)
+        case NodeAsrPartial():
+            return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
+
+
+async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> web.StreamResponse:
+    """The handler of `/ws/node`."""
+    socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
+    await NodeConnection(context, nodes, socket).run()
+    return socket.response

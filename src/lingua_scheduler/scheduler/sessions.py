@@ -1,0 +1,307 @@
+"""The sessions of this instance: each one a session machine and a job machine, driven side by side.
+
+A session outlives its connection: results that nobody can take yet stay with the machine. What the two machines tell
+each other passes through here, and what they ask of Redis and of nodes goes to `dispatch.py`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Protocol, assert_never
+
+from lingua_scheduler.core.jobs import events as job
+from lingua_scheduler.core.jobs.config import JobsConfig
+from lingua_scheduler.core.jobs.machine import JobsMachine
+from lingua_scheduler.core.session import events as session
+from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
+from lingua_scheduler.core.session.machine import SessionMachine
+from lingua_scheduler.core.utterance import Missing, Outcome
+from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
+from lingua_scheduler.protocol.ids import JobId, SessionId
+from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, SessionInitAck
+from lingua_scheduler.runtime.config import Config
+from lingua_scheduler.runtime.driver import Driver
+from lingua_scheduler.runtime.ids import new_resume_token
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.opening import Opening, directed_pairs
+from lingua_scheduler.store.errors import StoreError
+
+_log = get_logger("scheduler.sessions")
+
+HEARTBEAT_INTERVAL_MS = 30_000
+CARRY_WAIT_MS = 1500
+"""A speaker who goes on sends the next chunk within a tenth of this."""
+
+
+class Client(Protocol):
+    """The connection of the moment."""
+
+    def send(self, message: ServerMessage) -> None: ...
+
+    def session_ended(self, reason: str) -> None: ...
+
+    def close(self, reason: str) -> None: ...
+
+
+ShellEffect = (
+    job.SelectNode
+    | job.SendAssign
+    | job.SendCancel
+    | job.FinishJob
+    | job.RequeueJob
+    | job.RenewLease
+    | job.LeaveQueue
+    | job.MarkUnavailable
+    | job.CountNodeOutcome
+)
+
+
+class Dispatcher(Protocol):
+    """Performs what a job machine asks of Redis and of nodes, and posts the answers to `owner.jobs`."""
+
+    def perform(self, effect: ShellEffect, owner: "SessionActor") -> None: ...
+
+
+class SessionActor:
+    """One session: its two machines, and the connection if there is one."""
+
+    def __init__(self, context: Context, registry: "Sessions", opening: Opening, resume_token: str | None) -> None:
+        self.opening = opening
+        self.resume_token = resume_token
+        self.session_id = opening.speaker.session_id
+        self.client: Client | None = None
+        self.is_ended = False
+        self._finalized_ms: dict[JobId, int] = {}
+        self._context = context
+        self._registry = registry
+        self._log = _log.bind(session=self.session_id)
+        machine = SessionMachine(session_config(context.config), _identity(opening, context.clock.epoch_ms()))
+        self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
+        self.session = Driver[session.SessionEvent, session.SessionEffect](
+            machine, self._perform_session, session.TimeReached(), context.timers, context.clock, self._crashed
+        )
+        self.jobs = Driver[job.JobEvent, job.JobEffect](
+            self._jobs_machine, self._perform_job, job.TimeReached(), context.timers, context.clock, self._crashed
+        )
+
+    def post(self, event: session.SessionEvent) -> None:
+        self.session.post(event)
+        if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and event.audio:
+            self.jobs.post(job.AudioContinued())
+
+    def _perform_session(self, effect: session.SessionEffect) -> None:
+        match effect:
+            case session.Send(message):
+                if self.client is not None:
+                    self.client.send(message)
+            case session.StartJob(spec):
+                self._registry.own_job(spec.job_id, self)
+                self._finalized_ms[spec.job_id] = spec.utterance.finalized_at_ms
+                self._context.metrics.utterances.labels(spec.utterance.reason.value).inc()
+                self.jobs.post(job.JobRequested(spec))
+            case session.CancelJob(job_id, reason):
+                self.jobs.post(job.CancelRequested(job_id, reason))
+            case session.EndSession(reason):
+                self._end(reason)
+            case _:
+                assert_never(effect)
+
+    def _perform_job(self, effect: job.JobEffect) -> None:
+        match effect:
+            case job.Conclude(job_id, index, tgt_lang, outcome):
+                self._registry.disown_job(job_id)
+                self._count(job_id, outcome)
+                self.session.post(session.JobConcluded(job_id, index, tgt_lang, outcome))
+            case job.FreeAudio(index):
+                self.session.post(session.AudioFreed(index))
+            case job.Progress(job_id, index, event, code):
+                self.session.post(session.JobProgressed(job_id, index, event, code))
+            case job.ForwardPartial(job_id, index, text, is_final, stable_chars):
+                self.session.post(session.PartialArrived(job_id, index, text, is_final, stable_chars))
+            case job.RefuseReport(job_id, node_id, why):
+                self._context.metrics.refused.labels(why).inc()
+                self._log.info("report refused", job=job_id, node=node_id, why=why)
+            case _:
+                self._registry.dispatcher.perform(effect, self)
+
+    def _count(self, job_id: JobId, outcome: Outcome) -> None:
+        now_ms = self._context.clock.now_ms()
+        seconds = (now_ms - self._finalized_ms.pop(job_id, now_ms)) / 1000
+        self._context.metrics.concluded(outcome.reason if isinstance(outcome, Missing) else "translated", seconds)
+
+    def _end(self, reason: str) -> None:
+        self.is_ended = True
+        self.session.stop()
+        self.jobs.post(job.SessionEnded())
+        if self.client is not None:
+            self.client.session_ended(reason)
+            self.client = None
+        self._registry.ended(self)
+        self._log.info("session ended", reason=reason)
+
+    def _crashed(self, error: Exception, story: list[str]) -> None:
+        """A bug: this session ends, loudly, and no other."""
+        self._context.metrics.crashes.inc()
+        self._log.error("session machine failed", error=repr(error), story=story)
+        if self.client is not None:
+            hint = HINTS[ErrorCode.INTERNAL_ERROR].en
+            self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
+        if not self.is_ended:
+            self._end("internal_error")
+
+
+def session_config(config: Config) -> SessionConfig:
+    """The session machine's settings out of the instance's."""
+    cut = config.scheduler.web_task_segmentation
+    return SessionConfig(
+        pause_ms=cut.pause_ms,
+        max_duration_ms=cut.max_duration_ms,
+        max_utterance_bytes=cut.max_length_bytes,
+        max_chunk_bytes=config.security.max_frame_bytes,
+        hangover_manual_ms=cut.hangover_manual_ms,
+        hangover_auto_ms=cut.hangover_auto_ms,
+        padding_manual_ms=cut.padding_manual_ms,
+        padding_auto_ms=cut.padding_auto_ms,
+        gap_hold_ms=cut.gap_hold_ms,
+        session_buffer_bytes_max=cut.max_session_buffer_bytes,
+        session_idle_ms=cut.session_idle_seconds * 1000,
+        close_grace_ms=cut.close_grace_ms,
+        resume_window_ms=cut.resume_window_seconds * 1000,
+    )
+
+
+def jobs_config(config: Config) -> JobsConfig:
+    """The job machine's settings out of the instance's."""
+    return JobsConfig(
+        job_timeout_ms=config.scheduler.job_timeout_seconds * 1000,
+        pending_timeout_ms=config.scheduler.job_timeout.pending_timeout_seconds * 1000,
+        retries_max=config.scheduler.job_timeout.failover_max_attempts,
+        affinity_wait_ms=config.scheduler.affinity_wait_ms,
+        carry_wait_ms=CARRY_WAIT_MS,
+        timeout_as_manual=config.scheduler.compat.timeout_as_manual,
+        session_close_as_manual=True,
+    )
+
+
+def _identity(opening: Opening, epoch_ms: int) -> SessionIdentity:
+    return SessionIdentity(
+        speaker=opening.speaker,
+        targets=(opening.tgt_lang,),
+        epoch_ms=epoch_ms,
+        protocol="1.1" if opening.is_v11 else "1.0",
+        audio_format=opening.audio_format,
+        sample_rate=opening.sample_rate,
+        ui_language=opening.platform,
+    )
+
+
+class Sessions:
+    """All sessions of this instance, by id, and who owns which open job."""
+
+    def __init__(self, context: Context, dispatcher: Dispatcher, forget_owner: Callable[[SessionActor], None]) -> None:
+        self.dispatcher = dispatcher
+        self._context = context
+        self._forget_owner = forget_owner
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._by_id: dict[SessionId, SessionActor] = {}
+        self._by_job: dict[JobId, SessionActor] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def all(self) -> list[SessionActor]:
+        return list(self._by_id.values())
+
+    def owner_of(self, job_id: JobId) -> SessionActor | None:
+        return self._by_job.get(job_id)
+
+    async def open(self, opening: Opening) -> tuple[SessionActor, SessionInitAck]:
+        """A new session and what to tell its client. It opens even where no node serves it, or Redis is away."""
+        if self._is_draining:
+            raise PeerError(ErrorCode.NODE_UNAVAILABLE, "this instance is leaving; connect again for another")
+        speaker = opening.speaker
+        warning = await self._pair_warning(opening)
+        token = new_resume_token() if opening.is_v11 else None
+        actor = SessionActor(self._context, self, opening, token)
+        self._by_id[speaker.session_id] = actor
+        self._context.metrics.sessions_open.set(len(self._by_id))
+        _log.info("session opened", session=speaker.session_id, is_v11=opening.is_v11, mode=speaker.mode)
+        return actor, self._ack(opening, token, warning)
+
+    def resume(self, session_id: SessionId, token: str) -> tuple[SessionActor, str]:
+        """The session behind a resume token, and the token that replaces it. Each token serves once."""
+        actor = self._by_id.get(session_id)
+        if actor is None or actor.resume_token is None or not secrets.compare_digest(actor.resume_token, token):
+            raise PeerError(ErrorCode.INVALID_SESSION, "no session can be resumed with this token")
+        actor.resume_token = new_resume_token()
+        return actor, actor.resume_token
+
+    def own_job(self, job_id: JobId, actor: SessionActor) -> None:
+        self._by_job[job_id] = actor
+        self._idle.clear()
+        self._context.metrics.jobs_open.set(len(self._by_job))
+
+    def disown_job(self, job_id: JobId) -> None:
+        self._by_job.pop(job_id, None)
+        if not self._by_job:
+            self._idle.set()
+        self._context.metrics.jobs_open.set(len(self._by_job))
+
+    def ended(self, actor: SessionActor) -> None:
+        self._by_id.pop(actor.session_id, None)
+        self._context.metrics.sessions_open.set(len(self._by_id))
+        self._forget_owner(actor)
+
+    def drain(self, time_left_ms: int) -> None:
+        """No new sessions; those that are open are told to move and finish what they have."""
+        self._is_draining = True
+        for actor in self.all():
+            actor.post(session.DrainStarted(time_left_ms))
+
+    async def wait_idle(self) -> None:
+        """Until no job is open."""
+        await self._idle.wait()
+
+    def close(self, reason: str) -> None:
+        """Close every client's connection."""
+        for actor in self.all():
+            if actor.client is not None:
+                actor.client.close(reason)
+
+    def store_changed(self, is_up: bool) -> None:
+        for actor in self.all():
+            actor.post(session.DependencyChanged(is_up))
+
+    async def _pair_warning(self, opening: Opening) -> str:
+        """Empty, or that no node serves these languages at present."""
+        pairs = directed_pairs(opening.speaker, opening.tgt_lang)
+        try:
+            served = await self._context.store.nodes.count_serving(pairs)
+        except StoreError:
+            return "session opened; Redis is unreachable, speech is kept meanwhile"
+        if served == 0:
+            names = " and ".join(f"{src}:{tgt}" for src, tgt in pairs)
+            return f"session opened; warning: no node serves {names} at present"
+        return "session opened"
+
+    def _ack(self, opening: Opening, token: str | None, message: str) -> SessionInitAck:
+        cut = self._context.config.scheduler.web_task_segmentation
+        # A client that named no format sends Opus (protocol 1.0's only habit); its first chunk decides all the same.
+        audio_format = opening.audio_format or "opus"
+        return SessionInitAck(
+            session_id=opening.speaker.session_id,
+            message=message,
+            trace_id=opening.speaker.trace_id,
+            protocol_version="1.1" if opening.is_v11 else "1.0",
+            use_binary_frame=opening.is_binary,
+            negotiated_codec=audio_format,
+            negotiated_audio_format=audio_format,
+            negotiated_sample_rate=opening.sample_rate,
+            negotiated_channel_count=1,
+            resume_token=token,
+            resume_window_ms=cut.resume_window_seconds * 1000 if token else None,
+            heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS if opening.is_v11 else None,
+        )

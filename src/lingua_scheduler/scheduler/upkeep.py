@@ -1,0 +1,105 @@
+"""What an instance does by the clock: presence, clearing up after the dead, pictures, noticing that Redis is away; and
+its own leaving.
+"""
+
+import asyncio
+import os
+import socket
+
+from lingua_scheduler import __version__
+from lingua_scheduler.core.node import events as node
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.sessions import Sessions
+from lingua_scheduler.scheduler.snapshots import Snapshots
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.records import Presence
+
+_log = get_logger("scheduler.upkeep")
+
+ROUND_S = 2.0
+"""Pictures are at most this old, plus the time of a round; Redis being away is noticed within it."""
+PRESENCE_ROUNDS = 7
+REAP_ROUNDS = 2
+DRAIN_S = 30.0
+
+
+class Upkeep:
+    """One background loop of one instance."""
+
+    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._nodes = nodes
+        self._snapshots = snapshots
+        self._presence: Presence | None = None
+
+    async def start(self, address: str) -> None:
+        """Announce the instance, then go on in the background."""
+        self._presence = Presence(
+            instance_id=self._context.instance_id,
+            started_at_ms=self._context.clock.wall_ms(),
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            address=address,
+        )
+        self._context.scope.start(self._run(), "upkeep")
+
+    async def drain(self) -> None:
+        """Leave: no new sessions, clients told, what is in flight finished within `DRAIN_S`, presence withdrawn."""
+        self._snapshots.is_draining = True
+        self._sessions.drain(int(DRAIN_S * 1000))
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._sessions.wait_idle()
+        except TimeoutError:
+            _log.warning("left with jobs in flight", sessions=len(self._sessions))
+        self._nodes.close("instance stops")
+        self._sessions.close("instance stops")
+        try:
+            await self._context.store.instances.withdraw(self._context.instance_id)
+        except StoreError as error:
+            _log.warning("presence not withdrawn", error=str(error))
+
+    async def _run(self) -> None:
+        count = 0
+        while True:
+            try:
+                await self._round(count)
+            except StoreError as error:
+                self._store_is(False, str(error))
+            else:
+                self._store_is(True, "")
+                count += 1
+            await asyncio.sleep(ROUND_S)
+
+    async def _round(self, count: int) -> None:
+        store = self._context.store
+        if count % PRESENCE_ROUNDS == 0 and self._presence is not None:
+            await store.instances.announce(self._presence)
+        if count % REAP_ROUNDS == 0:
+            await self._reap()
+        await self._snapshots.refresh()
+
+    async def _reap(self) -> None:
+        while True:
+            reply = await self._context.store.instances.reap()
+            self._nodes.owners.held_jobs_lost(reply.jobs)
+            self._nodes.owners.offered(reply.offers)
+            for node_id in reply.nodes:
+                _log.warning("node forgotten: no heartbeat", node=node_id)
+            if not reply.is_more_due:
+                return
+
+    def _store_is(self, is_up: bool, why: str) -> None:
+        """Tell everybody once when Redis goes away or comes back."""
+        if is_up == self._snapshots.is_store_up:
+            return
+        self._snapshots.is_store_up = is_up
+        _log.warning("Redis is back" if is_up else "Redis is away", cause=why)
+        self._sessions.store_changed(is_up)
+        if is_up:
+            for connection in self._nodes.connections():
+                connection.driver.post(node.StoreReturned())
