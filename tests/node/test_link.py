@@ -59,6 +59,9 @@ class Recorder:
     def active_jobs(self) -> list[ActiveJob]:
         return self.jobs
 
+    def registered(self) -> None:
+        return
+
     def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None:
         self.got.append((message, audio))
 

@@ -86,6 +86,10 @@ class Agent(Protocol):
         """The jobs in hand, held ones included."""
         ...
 
+    def registered(self) -> None:
+        """The scheduler took the node; what it must know beside the registration may be sent now."""
+        ...
+
     def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None: ...
 
 
@@ -162,6 +166,11 @@ class Link:
         """Tell of a change at once; the regular beat goes on."""
         self.send(self._agent.heartbeat())
 
+    def register_again(self) -> None:
+        """Tell of new capabilities on the connection there is; the next one begins with them anyway."""
+        self.send(self._registration())
+        self.heartbeat_now()
+
     async def wait_delivered(self) -> None:
         """Until every result so far has been read by the scheduler."""
         while len(self.outbox):
@@ -214,13 +223,7 @@ class Link:
 
     async def _register(self, socket: Socket) -> bool:
         """Whether the scheduler took the node. What it says before the answer belongs to nobody and is left."""
-        registration = msgspec.structs.replace(
-            self._agent.registration(),
-            node_id=self.node_id,
-            binary_audio=self._settings.binary_audio,
-            active_jobs=self._agent.active_jobs() + self.outbox.active_jobs(),
-        )
-        socket.send_text_nowait(encode(registration))
+        socket.send_text_nowait(encode(self._registration()))
         while (frame := await socket.receive()) is not None:
             if isinstance(frame, Pong) or (message := self._decode(frame)) is None:
                 continue
@@ -234,6 +237,14 @@ class Link:
                     _log.warning("message before the registration was answered", kind=type(message[0]).__name__)
         return False
 
+    def _registration(self) -> NodeRegister:
+        return msgspec.structs.replace(
+            self._agent.registration(),
+            node_id=self.node_id,
+            binary_audio=self._settings.binary_audio,
+            active_jobs=self._agent.active_jobs() + self.outbox.active_jobs(),
+        )
+
     def _registered(self, socket: Socket, ack: NodeRegisterAck) -> None:
         if ack.node_id:
             self.node_id = NodeId(ack.node_id)
@@ -243,6 +254,7 @@ class Link:
         self._report(f"registered {again}at {self._settings.url} as {self.node_id}")
         self._was_registered = True
         self._told = ""
+        self._agent.registered()
         self.heartbeat_now()
         for outgoing in self.outbox.waiting():
             self._post(socket, outgoing)

@@ -1,0 +1,449 @@
+"""One session in one target language on a node: its audio, its recognitions, its results, each in order.
+
+Theory of operation
+===================
+
+A line owns an `AudioAggregator` (what is recognised when, and who reports it) and performs what it wants:
+
+| effect | done |
+|---|---|
+| Recognize | a recognition starts, at most `RECOGNITIONS_MAX` of a line at a time |
+| Dismiss | the batch counts as recognised, with nothing in it |
+| Conclude | when its batches are heard: judge the text, translate, speak, report; a repeated one replaces the first |
+| Hold, Adopt, Refuse, Ignore | told to the scheduler, or logged |
+| Discard, Unclaimed | recognitions that have not begun do not begin; texts are thrown away |
+
+*Order.* Decoding takes turns, because an Opus decoder has a memory. Recognitions of a line run side by side; texts are
+judged, and results sent, in the order of the Conclude effects (`Turns`). Translation and speech of one job overlap with
+the recognition of the next.
+
+*A failure* is reported in its turn, then the aggregator hears that the job is dropped: its audio is gone here and comes
+with the scheduler's next attempt.
+
+*Cancelled* jobs end at the next boundary of a stage: what waits for a model leaves its queue, what a model works on is
+thrown away when it is done.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lingua_scheduler.node.aggregation.audio import AudioAggregator
+from lingua_scheduler.node.aggregation.audio_events import (
+    RATE,
+    Adopt,
+    AudioArrived,
+    AudioEffect,
+    AudioEvent,
+    Batch,
+    Conclude,
+    Cut,
+    Discard,
+    Dismiss,
+    Hold,
+    Ignore,
+    JobDropped,
+    JobReported,
+    Recognize,
+    Refuse,
+    SessionEnded,
+    TimeReached,
+    Unclaimed,
+)
+from lingua_scheduler.node.aggregation.direction import Direction
+from lingua_scheduler.node.aggregation.prefix import Partial
+from lingua_scheduler.node.aggregation.utterances import LIVE, OFFLINE, Recognized, UtteranceAggregator
+from lingua_scheduler.node.audio import SessionDecoder
+from lingua_scheduler.node.engines.base import AsrResult, Audio, EngineError
+from lingua_scheduler.node.hearing import Heard, combine
+from lingua_scheduler.node.meter import Ending, Meter
+from lingua_scheduler.node.partials import Partials
+from lingua_scheduler.node.pipeline import Pipeline, Said, StageError, Wanted
+from lingua_scheduler.node.route import Route
+from lingua_scheduler.node.run import JobRun, Outlet, reject
+from lingua_scheduler.node.sharing import Recognitions
+from lingua_scheduler.node.turns import Turns
+from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.ids import JobId, Language, SessionId
+from lingua_scheduler.protocol.node import JobAssign, JobResult, NodeFault
+from lingua_scheduler.runtime.clock import Clock
+from lingua_scheduler.runtime.driver import Driver
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.scope import Scope
+from lingua_scheduler.runtime.timers import Timers
+
+RECOGNITIONS_MAX = 2
+"""Of one line at a time: a long monologue must not keep other sessions from the recogniser."""
+FULL_RETRY_MS = 1000
+
+_log = get_logger("node.line")
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the lines of a node share."""
+
+    pipeline: Pipeline
+    out: Outlet
+    texts: UtteranceAggregator
+    meter: Meter
+    clock: Clock
+    timers: Timers
+    scope: Scope
+
+
+@dataclass(slots=True, eq=False)
+class _Conclusion:
+    """A job on its way to its result: its places in the two orders of its line, and the task that walks them."""
+
+    effect: Conclude
+    run: JobRun
+    texting: asyncio.Event
+    sending: asyncio.Event
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class _Ear:
+    """One batch on its way to text. A failure waits here for the job that wants the text."""
+
+    batch: Batch
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    result: AsrResult | None = None
+    error: StageError | None = None
+    is_unwanted: bool = False
+
+    def conclude(self, result: AsrResult | None = None, error: StageError | None = None) -> None:
+        self.result, self.error = result, error
+        self.done.set()
+
+
+class Line:
+    """See the module's theory of operation. Called from the loop only. `over` hears once of each job that ended."""
+
+    def __init__(
+        self,
+        session: SessionId,
+        target: Language,
+        workshop: Workshop,
+        recognitions: Recognitions,
+        over: Callable[[JobRun], None],
+    ) -> None:
+        self.session = session
+        self.has_ended = False
+        """It was told that no successor comes: whatever comes all the same is processed at once."""
+        self._key = SessionId(f"{session}>{target}")
+        self._shop = workshop
+        self._recognitions = recognitions
+        self._over = over
+        self._decoder = SessionDecoder()
+        self._decoding = asyncio.Lock()
+        self._listening = asyncio.Semaphore(RECOGNITIONS_MAX)
+        self._runs: dict[JobId, JobRun] = {}
+        self._ears: dict[int, _Ear] = {}
+        self._partials: dict[JobId, Partials] = {}
+        self._concluding: dict[JobId, _Conclusion] = {}
+        self._texting, self._sending = Turns(), Turns()
+        self._route: Route | None = None
+        self._direction: Direction | None = None
+        self._machine = AudioAggregator()
+        self._driver: Driver[AudioEvent, AudioEffect] = Driver(
+            self._machine, self._perform, TimeReached(), workshop.timers, workshop.clock, self._crashed
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is in hand or kept: the line may be forgotten."""
+        return not self._runs and (self._machine.is_idle or self._driver.is_stopped)
+
+    @property
+    def is_broken(self) -> bool:
+        """A bug stopped it: its session needs a new one."""
+        return self._driver.is_stopped
+
+    def submit(self, run: JobRun, assign: JobAssign, audio: bytes) -> None:
+        """Take on an attempt of `run`; `assign` is this attempt's message."""
+        self._runs[run.id] = run
+        self._route = run.route
+        self._shop.scope.start(self._take_in(run, assign, audio), f"take-in {run.id}")
+
+    def drop(self, job: JobId) -> None:
+        """Forget a job, and carried audio of it if it is over already."""
+        if (run := self._runs.get(job)) is not None:
+            self._end(run, "cancelled")
+        self._give_up(job)
+        self._driver.post(JobDropped(job))
+
+    def end(self) -> None:
+        """No successor is coming: what is held is processed now."""
+        self.has_ended = True
+        self._driver.post(SessionEnded())
+
+    def forget(self) -> None:
+        """The line is thrown away."""
+        self.end()
+        self._driver.stop()
+        self._shop.texts.forget(self._key)
+
+    # ------------------------------------------------------------------------------------- arrival
+
+    async def _take_in(self, run: JobRun, assign: JobAssign, audio: bytes) -> None:
+        async with self._decoding:
+            if run.is_over:
+                return
+            try:
+                samples = await self._shop.pipeline.decode(self._decoder, assign, audio, run.watch)
+            except StageError as error:
+                fault = error.fault()
+            except Exception as error:  # noqa: BLE001 - a bug in one job is that job's failure, told to the scheduler
+                fault = _bug(run, error)
+            else:
+                if not run.is_over:
+                    self._driver.post(_arrived(assign, samples))
+                return
+            if not run.is_over:
+                self._fail(run, fault)
+
+    # ------------------------------------------------------------------------------------- what the machine wants
+
+    def _perform(self, effect: AudioEffect) -> None:
+        match effect:
+            case Recognize():
+                self._ears[effect.batch.number] = ear = _Ear(effect.batch)
+                self._shop.scope.start(self._listen(ear, effect.job), f"listen {self.session}")
+            case Dismiss():
+                self._ears[effect.batch.number] = ear = _Ear(effect.batch)
+                ear.conclude()
+            case Conclude():
+                self._on_conclude(effect)
+            case Hold():
+                if (run := self._runs.get(effect.job)) is not None:
+                    run.hold(self._shop.out, effect.reason, effect.deadline_ms - self._shop.clock.now_ms())
+            case Adopt():
+                if (run := self._runs.get(effect.job)) is not None:
+                    run.is_started = False
+                    run.start(self._shop.out)
+            case Ignore():
+                self._on_ignore(effect)
+            case Refuse():
+                self._on_refuse(effect)
+            case Discard() | Unclaimed():
+                self._on_unwanted(effect)
+
+    def _on_conclude(self, effect: Conclude) -> None:
+        for job in (*effect.merged, effect.job):
+            if (run := self._runs.get(job)) is not None:
+                run.start(self._shop.out)
+        self._give_up(effect.job)
+        if (run := self._runs.get(effect.job)) is None:
+            return
+        conclusion = _Conclusion(effect, run, self._texting.take(), self._sending.take())
+        self._concluding[effect.job] = conclusion
+        conclusion.task = self._shop.scope.start(self._conclude(conclusion), f"conclude {effect.job}")
+
+    def _give_up(self, job: JobId) -> None:
+        """Stop working on a job's result, if anybody does."""
+        if (conclusion := self._concluding.pop(job, None)) is not None:
+            if conclusion.task is not None:
+                conclusion.task.cancel()
+            self._leave(conclusion)
+
+    def _leave(self, conclusion: _Conclusion) -> None:
+        self._texting.leave(conclusion.texting)
+        self._sending.leave(conclusion.sending)
+
+    def _on_ignore(self, effect: Ignore) -> None:
+        """A repeat of a job that is over: its result is on its way or has been read."""
+        _log.info("attempt ignored", job=effect.job, attempt=effect.attempt, cause=effect.why)
+        run = self._runs.get(effect.job)
+        if run is not None and not run.is_started and not run.is_held and effect.job not in self._concluding:
+            self._end(run, "cancelled")
+
+    def _on_refuse(self, effect: Refuse) -> None:
+        if (run := self._runs.get(effect.job)) is not None:
+            reject(self._shop.out, run.assign, "FULL", FULL_RETRY_MS)
+            self._end(run, "rejected")
+
+    def _on_unwanted(self, effect: Discard | Unclaimed) -> None:
+        if isinstance(effect, Unclaimed):
+            _log.warning("the end of a session's speech found no job to report it", job=effect.job)
+        for number in effect.batches:
+            if (ear := self._ears.pop(number, None)) is not None:
+                ear.is_unwanted = True
+
+    # ------------------------------------------------------------------------------------- recognition
+
+    async def _listen(self, ear: _Ear, job: JobId | None) -> None:
+        run = self._runs.get(job) if job is not None else None
+        route = run.route if run is not None else self._route
+        assert route is not None, "a batch has come with a job"
+        async with self._listening:
+            if ear.is_unwanted or (run is not None and run.is_over):
+                ear.conclude()
+                return
+            began = _now_s()
+            try:
+                ear.conclude(await self._recognitions.recognize(ear.batch, route, self._partial_of(run, ear)))
+            except StageError as error:
+                ear.conclude(error=error)
+            except Exception as error:  # noqa: BLE001 - whoever waits for the text must hear of it
+                message = f"{type(error).__name__} in the node"
+                _log.error("recognition failed by a bug", session=self.session, cause=repr(error))
+                ear.conclude(error=StageError("asr", EngineError(ErrorCode.INTERNAL_ERROR, message, retryable=True)))
+            finally:
+                self._shop.meter.took("asr", (_now_s() - began) * 1000)
+        if run is not None:
+            run.asr_span[:] = [min([began, *run.asr_span[:1]]), _now_s()]
+            if ear.result is not None and (partials := self._partials.get(run.id)) is not None:
+                partials.grew(ear.batch.number, ear.result.text)
+
+    def _partial_of(self, run: JobRun | None, ear: _Ear) -> Callable[[str], None] | None:
+        if run is None or not run.assign.enable_streaming_asr:
+            return None
+
+        def send(partial: Partial, is_final: bool) -> None:
+            if not run.is_over:
+                run.partial(self._shop.out, partial.text, partial.stable_chars, is_final=is_final)
+
+        partials = self._partials.get(run.id)
+        if partials is None:
+            interval_ms = run.assign.partial_update_interval_ms
+            self._partials[run.id] = partials = Partials(interval_ms, self._shop.clock.now_ms, send)
+        return lambda text: partials.grew(ear.batch.number, text)
+
+    # ------------------------------------------------------------------------------------- conclusion
+
+    async def _conclude(self, conclusion: _Conclusion) -> None:
+        run = conclusion.run
+        outcome = await self._outcome(conclusion)
+        await conclusion.sending.wait()
+        if not run.is_over:
+            self._report(conclusion.effect, run, outcome)
+        if self._concluding.get(run.id) is conclusion:
+            del self._concluding[run.id]
+        self._leave(conclusion)
+
+    async def _outcome(self, conclusion: _Conclusion) -> tuple[Heard, Said] | NodeFault | None:
+        """What there is to report: a translation, a fault, or None where nobody spoke."""
+        run = conclusion.run
+        try:
+            heard = await self._hear(conclusion.effect, run)
+            await conclusion.texting.wait()
+            wanted = self._judge(run, heard) if heard is not None else None
+            self._texting.leave(conclusion.texting)
+            if heard is None or wanted is None:
+                return None
+            said = await self._shop.pipeline.say(wanted, run.route, run.assign.audio_format, run.watch)
+            return heard, said
+        except StageError as error:
+            return error.fault()
+        except Exception as error:  # noqa: BLE001 - a bug in one job is that job's failure, told to the scheduler
+            return _bug(run, error)
+        finally:
+            self._texting.leave(conclusion.texting)
+
+    async def _hear(self, effect: Conclude, run: JobRun) -> Heard | None:
+        parts: list[tuple[Batch, AsrResult | None]] = []
+        for ear in [self._ears[number] for number in effect.batches]:
+            await ear.done.wait()
+            if ear.error is not None:
+                raise ear.error
+            parts.append((ear.batch, ear.result))
+        if (partials := self._partials.pop(run.id, None)) is not None:
+            partials.finish([result.text for _, result in parts if result is not None])
+        return combine(parts)
+
+    def _judge(self, run: JobRun, heard: Heard) -> Wanted | None:
+        """What to translate: the job's own text, without words that the one before has from the same audio."""
+        self._direction = direction = run.route.resolve(heard, self._direction)
+        recognized = Recognized(
+            text=heard.text,
+            span=heard.span,
+            language=direction.src,
+            is_manual=_cut_of(run.assign) is Cut.MANUAL,
+            quality=heard.quality,
+            language_probability=heard.language_probability,
+            language_probabilities=heard.language_probabilities,
+        )
+        pace = LIVE if run.route.is_two_way or run.assign.mode == "two_way_auto" else OFFLINE
+        judgement = self._shop.texts.judge(self._key, recognized, pace, self._shop.clock.now_ms())
+        if not judgement.text.strip():
+            return None
+        context = run.assign.context_text or judgement.context
+        translation = heard.translation if judgement.text == heard.text else None
+        return Wanted(judgement.text, direction, context, translation)
+
+    def _report(self, effect: Conclude, run: JobRun, outcome: tuple[Heard, Said] | NodeFault | None) -> None:
+        now_ms, out = self._shop.clock.wall_ms(), self._shop.out
+        if isinstance(outcome, NodeFault):
+            self._fail(run, outcome)
+            return
+        for job in effect.merged:
+            if (merged := self._runs.get(job)) is not None:
+                self._send(merged, merged.merged(out, now_ms, run.id), b"", "merged")
+        if outcome is None:
+            self._send(run, run.nothing_said(out, now_ms, effect.carried_ms), b"", "empty")
+        else:
+            heard, said = outcome
+            result = run.translated(out, now_ms, heard, said, effect.carried_ms)
+            self._send(run, result, said.speech.data if said.speech is not None else b"", "completed")
+        for number in effect.batches:
+            self._ears.pop(number, None)
+        self._driver.post(JobReported(run.id))
+
+    def _fail(self, run: JobRun, fault: NodeFault) -> None:
+        _log.warning("job failed", job=run.id, code=fault.code, cause=fault.message)
+        out = self._shop.out
+        self._send(run, run.failure(out, self._shop.clock.wall_ms(), fault), b"", "failed")
+        self._driver.post(JobDropped(run.id))
+
+    def _send(self, run: JobRun, result: JobResult, audio: bytes, how: Ending) -> None:
+        self._end(run, how)
+        self._shop.out.send_result(result, audio)
+
+    def _end(self, run: JobRun, how: Ending) -> None:
+        run.is_over = True
+        self._runs.pop(run.id, None)
+        self._partials.pop(run.id, None)
+        self._shop.meter.ended(how)
+        self._shop.meter.took("total", run.watch.total_ms())
+        self._over(run)
+
+    def _crashed(self, error: Exception, story: Sequence[str]) -> None:
+        _log.error("a session's audio was given up by a bug", session=self.session, cause=repr(error), story=story)
+        fault = NodeFault(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__} in the node")
+        for job in list(self._concluding):
+            self._give_up(job)
+        for run in list(self._runs.values()):
+            self._fail(run, fault)
+
+
+def _arrived(assign: JobAssign, samples: Audio) -> AudioArrived:
+    rate = assign.sample_rate
+    carried_ms, start = assign.carried_audio_ms, assign.start_samples
+    return AudioArrived(
+        job=JobId(assign.job_id),
+        attempt=assign.attempt_id,
+        utterance_index=assign.utterance_index,
+        audio=samples,
+        cut=_cut_of(assign),
+        carried=carried_ms * RATE // 1000 if carried_ms is not None else 0,
+        start=start * RATE // rate if start is not None and rate > 0 else None,
+    )
+
+
+def _cut_of(assign: JobAssign) -> Cut:
+    return Cut.of_flags(
+        manual=assign.is_manual_cut is True,
+        timeout=assign.is_timeout_triggered is True,
+        max_duration=assign.is_max_duration_triggered is True,
+    )
+
+
+def _bug(run: JobRun, error: Exception) -> NodeFault:
+    _log.error("job failed by a bug", job=run.id, cause=repr(error))
+    return NodeFault(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__} in the node")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
