@@ -4,13 +4,21 @@ import functools
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from lingua_scheduler.node.engines import bergamot, espeak, scripted, whisper
+from lingua_scheduler.node.engines import apertium, bergamot, espeak, pico, pivot, scripted, whisper
 from lingua_scheduler.node.engines.kind import EngineKind
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec
 
 ENTRY_POINT_GROUP = "lingua_scheduler.engines"
 
-SHIPPED: tuple[EngineKind, ...] = (whisper.KIND, bergamot.KIND, espeak.KIND, *scripted.KINDS)
+SHIPPED: tuple[EngineKind, ...] = (
+    whisper.KIND,
+    bergamot.KIND,
+    apertium.KIND,
+    pivot.KIND,
+    espeak.KIND,
+    pico.KIND,
+    *scripted.KINDS,
+)
 
 
 @functools.cache

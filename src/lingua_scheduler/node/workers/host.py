@@ -18,6 +18,7 @@ from typing import Self
 
 import numpy as np
 
+from lingua_scheduler.node.aggregation.writing import join
 from lingua_scheduler.node.engines.base import (
     ASR_RATE,
     AsrRequest,
@@ -37,7 +38,7 @@ from lingua_scheduler.node.engines.base import (
 )
 from lingua_scheduler.node.engines.plan import EnginePlan, PlannedEngine
 from lingua_scheduler.node.engines.registry import kind_of
-from lingua_scheduler.node.engines.text import join_pieces, split_text, wrong_script
+from lingua_scheduler.node.engines.text import split_text, wrong_script
 from lingua_scheduler.node.workers.lane import Lane, LaneStatus, ProcessLane, RemoteLane
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import Language
@@ -144,7 +145,7 @@ class EngineHost:
             result = await lane.call(part, None)
             assert isinstance(result, MtResult)
             done.append(result.text)
-        return MtResult(join_pieces(done, request.target))
+        return MtResult(join(done))
 
     async def tts(self, request: TtsRequest) -> Speech:
         """Speak a text of any length; a text in another script than its language's is UNSUPPORTED_FEATURE."""
