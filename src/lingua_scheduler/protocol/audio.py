@@ -24,6 +24,11 @@ _CELT_TICKS = (120, 240, 480, 960)
 _TICKS_BY_CONFIG = _SILK_TICKS * 3 + _HYBRID_TICKS * 2 + _CELT_TICKS * 4
 
 
+def valid_rate(sample_rate: int) -> bool:
+    """Whether speech can be sampled at this rate."""
+    return 8_000 <= sample_rate <= 192_000
+
+
 def ms_to_samples(ms: int, sample_rate: int) -> int:
     """Samples in `ms`, rounded down."""
     return ms * sample_rate // 1000

@@ -1,0 +1,117 @@
+"""Which utterances belong together, and what a translator should know of those before.
+
+A group lives while one of its utterances is unanswered, while its speech is being played, and `gap_ms` after the last
+answer or the end of playing. Speech that *begins* in that time continues it. After `parts_max` parts the next group
+begins, but the context goes on: what was said just before still helps. Bounds: `parts_max` texts of `chars_max`.
+"""
+
+import unicodedata
+
+from lingua_scheduler.protocol.ids import GroupId
+
+_ZERO_WIDTH_JOINER = "\u200d"
+# Scripts that put no spaces between words: kana, CJK ideographs and their punctuation, full-width forms. Hangul does.
+_UNSPACED = (
+    ("\u3000", "\u30ff"),
+    ("\u3400", "\u4dbf"),
+    ("\u4e00", "\u9fff"),
+    ("\uf900", "\ufaff"),
+    ("\uff00", "\uffef"),
+)
+
+
+def tail(text: str, chars_max: int) -> str:
+    """The last `chars_max` characters, less the rest of a character that the cut would split in two."""
+    if len(text) <= chars_max:
+        return text
+    cut = text[len(text) - chars_max :]
+    before = text[len(text) - chars_max - 1]
+    while cut and (
+        before == _ZERO_WIDTH_JOINER or cut[0] == _ZERO_WIDTH_JOINER or unicodedata.category(cut[0])[0] == "M"
+    ):
+        before, cut = cut[0], cut[1:]
+    return cut
+
+
+def join_texts(texts: list[str]) -> str:
+    """Sentences one after the other: a space between them, except where either side is written without spaces."""
+    joined = ""
+    for text in texts:
+        needs_space = joined and text and not (_is_unspaced(joined[-1]) or _is_unspaced(text[0]))
+        joined += f" {text}" if needs_space else text
+    return joined
+
+
+def _is_unspaced(character: str) -> bool:
+    return any(first <= character <= last for first, last in _UNSPACED)
+
+
+class Groups:
+    """Numbers groups as `group-{session}-{n}` and their parts from 0."""
+
+    __slots__ = (
+        "_chars_max",
+        "_gap_ms",
+        "_live_until_ms",
+        "_number",
+        "_parts",
+        "_parts_max",
+        "_session",
+        "_texts",
+        "_unanswered",
+    )
+
+    def __init__(self, session: str, gap_ms: int, parts_max: int, chars_max: int) -> None:
+        self._session = session
+        self._gap_ms = gap_ms
+        self._parts_max = parts_max
+        self._chars_max = chars_max
+        self._number = 0
+        self._parts = 0
+        self._unanswered = 0
+        self._live_until_ms = 0
+        self._texts: list[tuple[int, str]] = []
+
+    def begin(self, now_ms: int) -> None:
+        """Speech begins: into the living group, or a new one."""
+        if self._parts and not self._unanswered and now_ms >= self._live_until_ms:
+            self._number += 1
+            self._parts = 0
+            self._texts.clear()
+
+    def next_part(self) -> tuple[GroupId, int, str]:
+        """An utterance has ended: its group, its number in the group, and the context before it."""
+        if self._parts >= self._parts_max:
+            self._number += 1
+            self._parts = 0
+        part_index = self._parts
+        self._parts += 1
+        self._unanswered += 1
+        context = tail(join_texts([text for _, text in self._texts]), self._chars_max)
+        return GroupId(f"group-{self._session}-{self._number}"), part_index, context
+
+    def heard(self, index: int, text: str) -> None:
+        """The words of utterance `index` are known."""
+        if not text or any(known == index for known, _ in self._texts):
+            return
+        self._texts.append((index, tail(text, self._chars_max)))
+        self._texts.sort()
+        del self._texts[: -self._parts_max]
+
+    def answered(self, now_ms: int, *, is_last: bool) -> None:
+        """The client got a result of an utterance, `is_last` the last one it awaits for it."""
+        self._unanswered -= is_last
+        self._live_until_ms = max(self._live_until_ms, now_ms + self._gap_ms)
+
+    def playing(self, until_ms: int) -> None:
+        """Speech of the group is being played, at the longest `until_ms`."""
+        self._live_until_ms = max(self._live_until_ms, until_ms)
+
+    def played(self, now_ms: int) -> None:
+        self._live_until_ms = now_ms + self._gap_ms
+
+    def check(self) -> None:
+        assert 0 <= self._parts <= self._parts_max
+        assert self._unanswered >= 0
+        assert len(self._texts) <= self._parts_max
+        assert self._texts == sorted(self._texts)

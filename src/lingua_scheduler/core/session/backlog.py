@@ -1,0 +1,213 @@
+"""Utterances between their end and their last result: jobs begun, audio counted, room made, outcomes delivered.
+
+Knows nothing of chunks, nor of how a session lives and ends.
+"""
+
+from lingua_scheduler.core.groups import Groups
+from lingua_scheduler.core.session.config import SessionConfig
+from lingua_scheduler.core.session.delivery import Delivery
+from lingua_scheduler.core.session.events import CancelJob, Send, SessionEffect, StartJob
+from lingua_scheduler.core.session.intake import Collected, Intake
+from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
+from lingua_scheduler.core.session.outbox import Result
+from lingua_scheduler.core.session.voice import Voice
+from lingua_scheduler.core.utterance import FinalizeReason, JobSpec, Missing, Outcome, Translated, Utterance
+from lingua_scheduler.protocol.audio import samples_to_ms
+from lingua_scheduler.protocol.ids import AUTO, GroupId, JobId, Language
+from lingua_scheduler.protocol.messages import AudioAck, MissingReason
+
+
+class Backlog:
+    """`kept_bytes` is all audio kept for the session, what is being collected included: the machine adds to it."""
+
+    __slots__ = (
+        "_acked_seq",
+        "_config",
+        "_has_news",
+        "_identity",
+        "_utterances",
+        "_voice",
+        "delivery",
+        "groups",
+        "kept_bytes",
+        "last_answered",
+    )
+
+    def __init__(self, config: SessionConfig, voice: Voice) -> None:
+        self._config = config
+        self._identity = identity = voice.identity
+        self._voice = voice
+        self._utterances: dict[int, KeptUtterance] = {}
+        """By index, oldest first: every utterance that awaits a result or whose audio is not free."""
+        self._acked_seq = -1
+        self._has_news = False
+        """Results were delivered since the last acknowledgement."""
+        self.kept_bytes = 0
+        self.delivery = Delivery(config, voice)
+        self.groups = Groups(
+            identity.speaker.session_id, config.group_gap_ms, config.group_parts_max, config.context_chars_max
+        )
+        self.last_answered = (GroupId(""), JobId(""), 0)
+        """Group, job and index of the last result."""
+
+    def job_id(self, index: int, tgt_lang: Language) -> JobId:
+        """The same for the same utterance and target, whoever asks."""
+        return JobId(f"job-{self._identity.speaker.session_id}-{index}-{tgt_lang}")
+
+    def first_job_id(self, index: int) -> JobId:
+        """Of the first target: what a `ui_event` about the utterance itself names."""
+        return self.job_id(index, next(iter(self._identity.targets), AUTO))
+
+    def launch(self, collected: Collected, now_ms: int, out: list[SessionEffect]) -> None:
+        """Begin a job for each target. Without any target the audio is dropped: nobody listens."""
+        if not collected.targets:
+            self.kept_bytes -= len(collected.audio)
+            return
+        while len(self.delivery.slots) + len(collected.targets) > self._config.results_open_max:
+            if not self._give_up_oldest("pending_overflow_evict", now_ms, out):
+                break
+        utterance = self._describe(collected, now_ms)
+        kept = self._keep(collected, utterance)
+        for tgt_lang in collected.targets:
+            slot = Slot(self.job_id(collected.index, tgt_lang), tgt_lang, kept)
+            self.delivery.open(slot)
+            out.append(StartJob(JobSpec(slot.job_id, collected.speaker, utterance, tgt_lang)))
+
+    def make_room(self, now_ms: int, out: list[SessionEffect]) -> None:
+        """Give up audio until what is kept is within its bound.
+
+        The oldest unfinished utterance goes first. Where none is left, audio is still with a node after its result: the
+        jobs keep it, it is merely no longer counted.
+        """
+        while self.kept_bytes > self._config.session_buffer_bytes_max:
+            if self._give_up_oldest("audio_lost", now_ms, out):
+                continue
+            oldest = next((kept for kept in self._utterances.values() if kept.audio_bytes), None)
+            if oldest is None:
+                break
+            self.free(oldest.index)
+
+    def conclude(self, slot: Slot, outcome: Outcome, now_ms: int, out: list[SessionEffect]) -> None:
+        if isinstance(outcome, Translated):
+            self.groups.heard(slot.index, outcome.result.text_asr or "")
+        self.delivery.resolve(slot, outcome, now_ms)
+        self._settle(self.delivery.deliver(slot, now_ms, out), now_ms)
+
+    def announce_gaps(self, now_ms: int, out: list[SessionEffect]) -> None:
+        self._settle(self.delivery.announce_gaps(now_ms, out), now_ms)
+
+    def conclude_all(self, reason: MissingReason, now_ms: int, out: list[SessionEffect]) -> None:
+        """Cancel every job that still runs; its result is missing."""
+        for slot in list(self.delivery.unresolved()):
+            out.append(CancelJob(slot.job_id, reason))
+            self.conclude(slot, Missing(reason), now_ms, out)
+
+    def free(self, index: int) -> bool:
+        """The audio of utterance `index` is not needed any more. Whether that was news."""
+        kept = self._utterances.get(index)
+        if kept is None or not kept.audio_bytes:
+            return False
+        self.kept_bytes -= kept.audio_bytes
+        kept.audio_bytes = 0
+        self._drop_if_done(kept)
+        return True
+
+    def acknowledge_audio(self, intake: Intake, out: list[SessionEffect]) -> None:
+        """1.1: tell the client up to which chunk its audio is concluded, if that is further than it knows.
+
+        Sent behind the results on the same connection, so whoever reads it has read them. Never behind what is still
+        being collected or awaited.
+        """
+        if not self._has_news or self._identity.protocol == "1.0" or not self._voice.is_connected:
+            return
+        self._has_news = False
+        open_seqs = [slot.utterance.first_seq for slot in self.delivery.slots.values()]
+        pending = [seq for seq in (intake.first_seq, *open_seqs) if seq is not None]
+        seq = min(pending) - 1 if pending else intake.seqs.highest
+        if seq > self._acked_seq:
+            self._acked_seq = seq
+            out.append(Send(AudioAck(session_id=self._identity.speaker.session_id, seq=seq)))
+
+    def replay(self, last_result_seq: int) -> list[Result]:
+        """What a new connection does not have, in order; the acknowledgement of audio is given again behind it."""
+        self._acked_seq = -1
+        self._has_news = True
+        return self.delivery.replay(last_result_seq)
+
+    def check(self, collecting_bytes: int) -> None:
+        self.delivery.check()
+        self.groups.check()
+        assert self.kept_bytes == collecting_bytes + sum(kept.audio_bytes for kept in self._utterances.values())
+        assert self.kept_bytes <= self._config.session_buffer_bytes_max
+        for index, kept in self._utterances.items():
+            assert kept.index == index
+            assert kept.slots_open or kept.audio_bytes, "what is done with is forgotten"
+        for slot in self.delivery.slots.values():
+            assert self._utterances[slot.index] is slot.utterance
+
+    def _describe(self, collected: Collected, now_ms: int) -> Utterance:
+        group_id, part_index, context = self.groups.next_part()
+        return Utterance(
+            index=collected.index,
+            audio=collected.audio,
+            audio_format=collected.audio_format,
+            sample_rate=collected.sample_rate,
+            start_samples=collected.start_samples,
+            samples=collected.samples,
+            reason=collected.reason,
+            finalized_at_ms=now_ms,
+            padding_ms=self._padding_ms(collected.reason),
+            group_id=group_id,
+            part_index=part_index,
+            context_text=context,
+        )
+
+    def _padding_ms(self, reason: FinalizeReason) -> int:
+        match reason:
+            case FinalizeReason.IS_FINAL:
+                return self._config.padding_manual_ms
+            case FinalizeReason.MAX_LENGTH:
+                return 0
+            case FinalizeReason.TIMEOUT | FinalizeReason.MAX_DURATION | FinalizeReason.SESSION_CLOSE:
+                return self._config.padding_auto_ms
+
+    def _keep(self, collected: Collected, utterance: Utterance) -> KeptUtterance:
+        end_samples = collected.start_samples + collected.samples
+        kept = KeptUtterance(
+            index=collected.index,
+            speaker=collected.speaker,
+            group_id=utterance.group_id,
+            part_index=utterance.part_index,
+            speech_start_ms=samples_to_ms(collected.start_samples, collected.sample_rate),
+            speech_end_ms=samples_to_ms(end_samples, collected.sample_rate),
+            finalized_at_ms=utterance.finalized_at_ms,
+            web_to_scheduler_ms=collected.web_to_scheduler_ms,
+            first_seq=collected.first_seq,
+            audio_bytes=len(collected.audio),
+            slots_open=len(collected.targets),
+        )
+        self._utterances[kept.index] = kept
+        return kept
+
+    def _give_up_oldest(self, reason: MissingReason, now_ms: int, out: list[SessionEffect]) -> bool:
+        """Give up the oldest utterance with a job that still runs. Whether there was one."""
+        oldest = next(self.delivery.unresolved(), None)
+        if oldest is None:
+            return False
+        kept = oldest.utterance
+        for slot in [slot for slot in self.delivery.unresolved() if slot.utterance is kept]:
+            out.append(CancelJob(slot.job_id, reason))
+            self.conclude(slot, Missing(reason), now_ms, out)
+        self.free(kept.index)
+        return True
+
+    def _settle(self, delivered: list[Slot], now_ms: int) -> None:
+        for slot in delivered:
+            self._has_news = True
+            self.last_answered = (slot.utterance.group_id, slot.job_id, slot.index)
+            self.groups.answered(now_ms, is_last=slot.utterance.slots_open == 0)
+            self._drop_if_done(slot.utterance)
+
+    def _drop_if_done(self, kept: KeptUtterance) -> None:
+        if not kept.slots_open and not kept.audio_bytes:
+            self._utterances.pop(kept.index, None)

@@ -1,0 +1,118 @@
+"""From the end of a job to the client: order, gaps, what is kept for a resume, and how far audio is concluded.
+
+Knows nothing of audio or of when utterances end.
+"""
+
+from collections.abc import Iterator
+
+from lingua_scheduler.core.session import replies
+from lingua_scheduler.core.session.config import SessionConfig
+from lingua_scheduler.core.session.events import Send, SessionEffect
+from lingua_scheduler.core.session.ordering import ResultOrder, Slot
+from lingua_scheduler.core.session.outbox import Outbox, Result
+from lingua_scheduler.core.session.voice import Voice
+from lingua_scheduler.core.utterance import Outcome
+from lingua_scheduler.protocol.ids import JobId, Language
+
+
+class Delivery:
+    """Every slot is delivered exactly once; `deliver` gives what was delivered back to the machine."""
+
+    __slots__ = ("_config", "_orders", "_redelivery", "_voice", "outbox", "slots")
+
+    def __init__(self, config: SessionConfig, voice: Voice) -> None:
+        self._config = config
+        self._voice = voice
+        self.slots: dict[JobId, Slot] = {}
+        """Every slot that is not delivered, oldest first."""
+        self.outbox = (
+            Outbox(config.results_kept_max, config.results_kept_bytes_max) if voice.identity.protocol == "1.1" else None
+        )
+        self._orders: dict[Language, ResultOrder] = {}
+        self._redelivery: dict[int, Result] = {}
+
+    def open(self, slot: Slot) -> None:
+        self.slots[slot.job_id] = slot
+        self._orders.setdefault(slot.tgt_lang, ResultOrder()).add(slot)
+
+    def resolve(self, slot: Slot, outcome: Outcome, now_ms: int) -> None:
+        """The slot has its outcome; `deliver` is to follow."""
+        assert slot.outcome is None
+        slot.outcome = outcome
+        slot.ready_at_ms = now_ms
+
+    def deliver(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
+        """Send what the outcome of `slot` allows, in order; the slots that are done with."""
+        done = [slot] if slot.has_stepped_aside else self._orders[slot.tgt_lang].release()
+        for one in done:
+            self._send(one, now_ms, out)
+        return done
+
+    def announce_gaps(self, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
+        """Let results pass that were held back too long; the slots that are done with. Nobody waits while away."""
+        done: list[Slot] = []
+        for order in self._orders.values() if self._voice.is_connected else ():
+            aside = order.step_aside(now_ms, self._config.gap_hold_ms)
+            out += [Send(replies.missing(self._voice.identity, slot, "gap_timeout", now_ms, None)) for slot in aside]
+            for slot in order.release():
+                self._send(slot, now_ms, out)
+                done.append(slot)
+        return done
+
+    def deadline_ms(self) -> int | None:
+        if not self._voice.is_connected or len(self.slots) < 2:
+            return None
+        deadlines = (order.deadline_ms(self._config.gap_hold_ms) for order in self._orders.values())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def unresolved(self) -> Iterator[Slot]:
+        return (slot for slot in self.slots.values() if slot.outcome is None)
+
+    def acknowledge(self, result_seq: int) -> None:
+        """1.1: everything up to `result_seq` has arrived. A client of 1.0 has nothing to acknowledge."""
+        if self.outbox is not None:
+            self.outbox.acknowledge(result_seq)
+
+    def replay(self, last_result_seq: int) -> list[Result]:
+        """What a new connection does not have, in order. Protocol 1.1 only."""
+        assert self.outbox is not None
+        self.outbox.acknowledge(last_result_seq)
+        return self.outbox.unacknowledged()
+
+    def concluded_whole(self, index: int) -> Result | None:
+        """The result of a whole utterance, in case its message is repeated; None where it is not kept (any more)."""
+        return self._redelivery.get(index)
+
+    def awaits_whole(self, index: int) -> bool:
+        """Whether a whole utterance of this index awaits its result."""
+        return any(slot.index == index and slot.utterance.first_seq is None for slot in self.slots.values())
+
+    def check(self) -> None:
+        for order in self._orders.values():
+            order.check()
+        assert len(self.slots) <= max(self._config.results_open_max, len(self._voice.identity.targets))
+        assert len(self._redelivery) <= self._config.redelivery_max
+        for job_id, slot in self.slots.items():
+            assert slot.job_id == job_id
+            assert slot.utterance.slots_open > 0
+        if self.outbox:
+            self.outbox.check()
+
+    def _send(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
+        del self.slots[slot.job_id]
+        slot.utterance.slots_open -= 1
+        result_seq = self.outbox.last_seq + 1 if self.outbox else None
+        message = replies.result_message(self._voice.identity, slot, now_ms, result_seq)
+        if self.outbox:
+            self.outbox.keep(message, is_sent=self._voice.is_connected)
+        if slot.utterance.first_seq is None:
+            self._keep_for_repeat(slot.index, message)
+        if self._voice.is_connected:
+            out.append(Send(message))
+        elif not self.outbox:
+            self._voice.count("undelivered_result")
+
+    def _keep_for_repeat(self, index: int, result: Result) -> None:
+        self._redelivery[index] = result
+        if len(self._redelivery) > self._config.redelivery_max:
+            del self._redelivery[next(iter(self._redelivery))]

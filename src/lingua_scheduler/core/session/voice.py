@@ -1,0 +1,49 @@
+"""What the client is told beside its results: errors, progress, and nothing while it is away."""
+
+from typing import Literal
+
+from lingua_scheduler.core.session import replies
+from lingua_scheduler.core.session.config import SessionIdentity
+from lingua_scheduler.core.session.events import Send, SessionEffect
+from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, UiEventName
+
+Effects = list[SessionEffect]
+
+Oddity = Literal[
+    "repeated_seq",
+    "missing_seq",
+    "refused_audio",
+    "stale_trigger",
+    "stale_event",
+    "unknown_job",
+    "repeated_utterance",
+    "undelivered_result",
+]
+"""What is survived and counted."""
+
+
+class Voice:
+    """`counts` says how often each oddity was met."""
+
+    __slots__ = ("counts", "identity", "is_connected")
+
+    def __init__(self, identity: SessionIdentity) -> None:
+        self.identity = identity
+        self.is_connected = True
+        self.counts: dict[Oddity, int] = {}
+
+    def count(self, oddity: Oddity, times: int = 1) -> None:
+        self.counts[oddity] = self.counts.get(oddity, 0) + times
+
+    def send(self, message: ServerMessage, out: Effects) -> None:
+        if self.is_connected:
+            out.append(Send(message))
+
+    def refuse(self, code: ErrorCode, message: str, out: Effects) -> None:
+        self.send(ErrorMessage(code=code, message=message), out)
+
+    def tell(self, event: UiEventName, job_id: str, index: int, elapsed_ms: int | None, out: Effects) -> None:
+        """Progress of what the client itself does."""
+        if self.is_connected:
+            out.append(Send(replies.ui_event(self.identity, job_id, index, event, elapsed_ms=elapsed_ms)))
