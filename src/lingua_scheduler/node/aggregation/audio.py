@@ -27,8 +27,8 @@ takes it over on arrival. Should none come within 12 s, the tail is recognised f
 names that batch first: its text is said late rather than never. Only a session that ends leaves it `Unclaimed`; a
 scheduler avoids that by sending, at the end of speech, a last job with the carried audio alone.
 
-*The tail* always ends a job's own audio and never begins before it; where it would, the job is held instead. It holds
-at least the audio after the last pause, because that was cut by the clock, in the middle of a word as like as not.
+*The tail* is always the end of its job's own audio, and not all of it; else the job is held instead. It holds at least
+the audio after the last pause, because that was cut by the clock, in the middle of a word as like as not.
 
 *Audio that is sent again.* The rule is: audio that is still here is not taken again; audio whose result was handed over
 is gone, and whoever sends it again wants it again. In particular:
@@ -46,7 +46,8 @@ is gone, and whoever sends it again wants it again. In particular:
   its tail stays with the job that took it.
 
 *Late jobs.* A job with a lower index than the newest came after its turn: it is recognised at once and alone, whatever
-its flag, so that it neither waits nor tears apart what is pending.
+its flag, so that it neither waits nor tears apart what is pending. Without a position of its own it is put before the
+begin of the time line, where it meets nothing.
 
 *Gaps.* A missing index, or a position further on, ends a piece: no recognition spans audio that is not there.
 
@@ -116,6 +117,7 @@ class AudioAggregator:
         self._pending: list[Stretch] = []
         self._flights: list[_Flight] = []
         self._carry_deadline_ms: int | None = None
+        self._begin = 0
         self._end = 0
         self._newest_index: int | None = None
         self._batch_count = 0
@@ -188,11 +190,27 @@ class AudioAggregator:
         elif explicit is not None and explicit + own_samples <= self._end:
             own_start = explicit
         else:
-            own_start = self._end + _carried(event)
-        tail = [part.span for part in self._all_here() if part.origin == event.job]
-        stretches = self._enter(event, own_start, tail, joins=False)
+            own_start = self._begin - own_samples
+        own_tail = [part.span for part in self._all_here() if part.origin == event.job]
+        stretches = self._enter(event, own_start, own_tail, joins=False)
         missing = own_start + own_samples - max((part.span.stop for part in stretches), default=own_start)
+        stretches = self._pop_tail_before(own_start, event.job) + stretches
         return self._launch(_Flight(event.job, stretches, carried=min(missing, own_samples)))
+
+    def _pop_tail_before(self, position: int, job_id: JobId) -> list[Stretch]:
+        """The waiting tail that ends at `position`, given back when an earlier attempt of this job was dropped."""
+        tail: list[Stretch] = []
+        for part in reversed(self._pending):
+            if part.taker is None and part.span.stop == position:
+                tail.insert(0, replace(part, taker=job_id))
+                position = part.start
+        self._pending = [part for part in self._pending if all(part.start != taken.start for taken in tail)]
+        self._stop_carry_timer_if_idle()
+        return tail
+
+    def _stop_carry_timer_if_idle(self) -> None:
+        if all(part.taker is not None for part in self._pending):
+            self._carry_deadline_ms = None
 
     def _take_next(self, event: AudioArrived, known: Job | None, now_ms: int) -> list[AudioEffect]:
         effects = self._forget(event.job, now_ms) if known is not None else []
@@ -223,6 +241,7 @@ class AudioAggregator:
         ]
         self._jobs.enter(event, own_start, joins=joins)
         whole = Stretch(own_start - _carried(event), event.audio, event.job, event.job, joins)
+        self._begin = min(self._begin, whole.start)
         self._end = max(self._end, whole.span.stop)
         new = [whole.part(span) for span in outside(whole.span, here)]
         for part in new:
@@ -252,7 +271,7 @@ class AudioAggregator:
             reason, at_most = "unflagged", limits.unflagged_ms
         else:
             batches, tail_start = plan_monologue(self._pending, self._levels.pause_threshold, limits)
-            if batches and tail_start >= own_start:
+            if batches and tail_start > own_start:
                 return self._conclude_carrying(event.job, tail_start, batches, now_ms)
             reason, at_most = "no_complete_batch", limits.pending_max_ms
         if waiting < limits.samples(at_most):
@@ -350,8 +369,7 @@ class AudioAggregator:
         self._pending = sorted([*self._pending, *given_back], key=lambda part: part.start)
         if given_back:
             self._carry_deadline_ms = now_ms + self._limits.carry_ms
-        elif all(part.taker is not None for part in self._pending):
-            self._carry_deadline_ms = None
+        self._stop_carry_timer_if_idle()
         return effects
 
     def _goes_back(self, part: Stretch, job_id: JobId) -> bool:
