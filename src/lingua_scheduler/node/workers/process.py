@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from lingua_scheduler.node.engines.base import RESULT_TYPES, Emit, EngineCard, EngineError, Request, Result, Stage
 from lingua_scheduler.node.engines.spec import EngineSpec
@@ -43,8 +43,8 @@ class _Link(asyncio.Protocol):
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
