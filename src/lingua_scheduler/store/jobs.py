@@ -98,10 +98,13 @@ class JobStore:
 
 
 def _request_words(request: SelectRequest) -> tuple[str | int, ...]:
+    lane = lane_of(request.pairs)
+    pairs = [f"{src}:{tgt}" for src, tgt in request.pairs]
+    is_whole = "~" in lane or len(pairs) == 1
     return (
         request.job_id, request.job_key, request.attempt, request.session_id, request.tenant_id,
-        request.utterance_index, lane_of(request.pairs),
-        ",".join(f"{src}:{tgt}" for src, tgt in request.pairs), ",".join(request.services),
+        request.utterance_index, lane, ",".join(pairs), "" if is_whole else ",".join(pairs[1:]),
+        ",".join(["", *sorted(request.services), ""]),
         request.lease_ms, request.wait_ms, request.trace_id, request.preferred_instance,
         instance_bucket(request.preferred_instance), _listed(request.exclude), int(request.exclude_is_soft),
         request.affinity_node or "", request.affinity_wait_ms, request.bind or "",

@@ -52,7 +52,7 @@ class NodeStore:
         active = registration.message.active_jobs or []
         reply = await self._run(
             _REGISTER, registration.node_id, instance_id, instance_bucket(instance_id), *_language_words(languages),
-            ",".join(registration.services), registration.capacity, registration.zone, registration.protocol,
+            ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
             _details(registration), ",".join(["", *(job.job_id for job in active), ""]),
         )  # fmt: skip
         return node_reply(reply)
@@ -74,7 +74,7 @@ class NodeStore:
         words = _language_words(languages) if languages else ("", "", "", "")
         usage = msgspec.json.encode(msgspec.to_builtins(load)).decode()
         reply = await self._run(
-            _HEARTBEAT, node_id, epoch, status, reported_permille(load), usage, ",".join(services), *words
+            _HEARTBEAT, node_id, epoch, status, reported_permille(load), usage, ",".join(sorted(services)), *words
         )
         return node_reply(reply)
 

@@ -4,7 +4,7 @@
 -- Reply: OK epoch {} {job owner …} | NODE_NOT_REGISTERED | STALE_EPOCH epoch | NO_LANGUAGES | TOO_MANY_PAIRS
 --   | POOL_FULL epoch
 -- Writes nothing unless OK; POOL_FULL leaves the node in the pools that had room. Repeated: the same.
--- uses: clock, class_of, leave_pair, join_pair, offer_slots
+-- uses: clock, class_of, leave_pair, join_pair, write_brief, offer_slots
 -- Where `asr` is empty, languages are as they were. The pairs are asr × tts, or those of `pairs_served` (a JSON array)
 -- among them. Pools are compared only where languages differ from those of the last time.
 local v1 = KEYS[1]
@@ -52,6 +52,7 @@ if services ~= was[3] then
   for service in string.gmatch(services, '[^,]+') do redis.call('HSETNX', key, 'service:' .. service, 0) end
   redis.call('HSET', key, 'services', services)
 end
+write_brief(key)
 redis.call('PEXPIRE', key, TTL_MS)
 redis.call('ZADD', v1 .. 'deadlines', now + TTL_MS, 'node:' .. node)
 if not room_for_all then return { 'POOL_FULL', tonumber(epoch) } end

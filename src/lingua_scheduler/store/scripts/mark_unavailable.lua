@@ -3,7 +3,7 @@
 -- ARGV: stated node service
 -- Reply: OK epoch | NODE_NOT_REGISTERED | TOO_MANY_MARKS epoch
 -- Writes nothing unless OK. Repeated: counts as one mark more. A service that the node does not offer needs no mark.
--- uses: clock
+-- uses: clock, write_brief
 local v1 = KEYS[1]
 local stated, node, service = unpack(ARGV)
 local MARK_MS, WINDOW_MS, MARKS_MAX = 60000, 10000, 30
@@ -15,5 +15,7 @@ if not epoch then return { 'NODE_NOT_REGISTERED' } end
 if not blocked_until then return { 'OK', tonumber(epoch) } end
 if now - tonumber(since or 0) >= WINDOW_MS then since, marks = now, 0 end
 if tonumber(marks) >= MARKS_MAX then return { 'TOO_MANY_MARKS', tonumber(epoch) } end
-redis.call('HSET', key, 'service:' .. service, now + MARK_MS, 'marks_since_ms', since, 'marks', marks + 1)
+redis.call('HSET', key, 'service:' .. service, now + MARK_MS, 'blocked_until', now + MARK_MS, 'marks_since_ms', since,
+  'marks', marks + 1)
+write_brief(key)
 return { 'OK', tonumber(epoch) }

@@ -23,11 +23,13 @@ end
 
 local function reap_job(entry, job)
   local key = v1 .. 'job:' .. job
-  local status, attempt, node, owner, deadline = unpack(redis.call('HMGET', key, 'status', 'attempt', 'node', 'owner',
-    'lease_deadline_ms'))
+  local status, attempt, node, owner = unpack(redis.call('HMGET', key, 'status', 'attempt', 'node', 'owner'))
   if not status or is_final(status) or status == 'pending' then
     redis.call('ZREM', v1 .. 'deadlines', entry)
-  elseif now - deadline < OWNER_MS and redis.call('EXISTS', presence_area .. owner) == 1 then
+    return
+  end
+  local deadline = redis.call('ZSCORE', v1 .. 'node:' .. node .. ':jobs', job)
+  if deadline and now - deadline < OWNER_MS and redis.call('EXISTS', presence_area .. owner) == 1 then
     redis.call('ZADD', v1 .. 'deadlines', now, entry)
   else
     job_facts(v1, job, node, jobs)

@@ -3,7 +3,7 @@
 -- ARGV: stated node instance bucket asr semantic tts pairs_served services capacity zone protocol details active
 -- Reply: OK epoch {job attempt session owner node …} | NO_LANGUAGES
 -- Writes nothing unless OK. Repeated: a further epoch, no jobs.
--- uses: clock, job_facts
+-- uses: clock, job_facts, write_brief
 -- The jobs are those that the node had and does not name in `active` (`,a,b,`): they have lost their slot.
 -- An epoch starts at the clock, so that it grows even where the key expired or Redis came back empty.
 local v1 = KEYS[1]
@@ -28,11 +28,11 @@ end
 
 redis.call('DEL', key, key .. ':guests')
 redis.call('HSET', key, 'epoch', epoch, 'status', 'registering', 'instance', instance, 'bucket', bucket,
-  'asr_langs', asr, 'semantic_langs', semantic, 'tts_langs', tts, 'pairs', pairs_served, 'services', '',
+  'asr_langs', asr, 'semantic_langs', semantic, 'tts_langs', tts, 'pairs', pairs_served, 'services', services,
   'capacity', capacity, 'zone', zone, 'protocol', protocol, 'details', details, 'load', 0, 'usage', '{}',
   'registered_ts', now, 'last_heartbeat_ts', now)
 for service in string.gmatch(services, '[^,]+') do redis.call('HSET', key, 'service:' .. service, 0) end
-redis.call('HSET', key, 'services', services)
+write_brief(key)
 redis.call('PEXPIRE', key, TTL_MS)
 redis.call('SADD', v1 .. 'nodes:all', node)
 redis.call('ZADD', v1 .. 'deadlines', now + TTL_MS, 'node:' .. node)

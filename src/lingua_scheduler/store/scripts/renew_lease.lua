@@ -19,7 +19,7 @@ if state == 'pending' or node ~= holder then return { 'NOT_ASSIGNED', tonumber(c
 
 local deadline = clock(stated) + lease_ms
 if status ~= '' and RANK[status] >= RANK[state] then state = status end
-redis.call('HSET', key, 'status', state, 'lease_deadline_ms', deadline)
+redis.call('HSET', key, 'status', state)
 redis.call('ZADD', v1 .. 'node:' .. node .. ':jobs', 'XX', deadline, job)
 redis.call('ZADD', v1 .. 'deadlines', deadline, 'job:' .. job)
 return { 'OK', tonumber(current), state }

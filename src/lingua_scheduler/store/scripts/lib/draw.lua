@@ -1,6 +1,9 @@
 -- uses: meet
--- Draws candidates: two at random among the nodes of the job's own instance and one among all, or two among all. Ready
--- nodes only; degraded ones where no ready node is open. Gives up after four that are open but not for this job.
+-- Draws candidates at random: two among the nodes of the job's own instance, then one among all unless it could not
+-- win; or two among all. An idle one ends it: none could be better. Ready nodes; degraded ones where no ready node is
+-- open. Gives up after four that are open, but not for this job.
+local IDLE_PERMILLE = 50
+
 local function random_rank(ask, size)
   ask.seed = (ask.seed * 16807) % 2147483647  -- Park and Miller 1988: exact in doubles, and the same in every language
   return ask.seed % size
@@ -13,30 +16,43 @@ local function is_drawn(found, node)
   return false
 end
 
+local function draw_one(ask, found, first, size, class)
+  local rank = first + random_rank(ask, size)
+  local node = redis.call('ZRANGE', ask.lane_key, rank, rank)[1]
+  local kind, load, instance = meet(ask, node, class)
+  if kind == 'free' then
+    if load < ask.least then ask.least = load end
+    if not is_drawn(found, node) then found[#found + 1] = { node = node, load = load, instance = instance } end
+  elseif kind ~= 'gone' then
+    ask.misses = ask.misses + 1
+  end
+  return kind == 'free'
+end
+
+-- Up to `most` draws among the open nodes of a class (0 or 1): of the job's own instance, or of all if those are more.
+local function draw_some(ask, found, class, is_near, most)
+  local low, high, drawn = class * CLASS, '(' .. (class + 1) * CLASS, 0
+  ask.misses = 0
+  if is_near then low, high = low + ask.bucket, low + ask.bucket end
+  while drawn < most and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
+    local size = redis.call('ZCOUNT', ask.lane_key, low, high)
+    if size == 0 or not is_near and size == ask.near then return end
+    if is_near then ask.near = size end
+    local first = low > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. low) or 0
+    repeat
+      local is_free = draw_one(ask, found, first, size, class)
+      if is_free then drawn = drawn + 1 end
+    until not is_free or drawn == most or ask.least <= IDLE_PERMILLE
+  end
+end
+
 local function draw(ask)
-  local found, drawn, misses, class, open, near, near_first = {}, 0, 0, nil, 0, 0, 0
-  while misses < 4 and ask.budget > 0 do
-    if not class then
-      class, open = 0, redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. CLASS)
-      if open == 0 then class, open = 1, redis.call('ZCOUNT', ask.lane_key, CLASS, '(' .. 2 * CLASS) end
-      if open == 0 or class == 1 and #found > 0 then break end
-      local mine = class * CLASS + ask.bucket
-      near = redis.call('ZCOUNT', ask.lane_key, mine, mine)
-      if near == open then near = 0 end
-      near_first = near > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. mine) or 0
-    end
-    if drawn >= (near > 0 and 3 or 2) then break end
-    local rank = near > 0 and drawn < 2 and near_first + random_rank(ask, near) or random_rank(ask, open)
-    local node = redis.call('ZRANGE', ask.lane_key, rank, rank)[1]
-    local kind, load, instance = meet(ask, node, class)
-    if kind == 'free' then
-      drawn = drawn + 1
-      if not is_drawn(found, node) then found[#found + 1] = { node = node, load = load, instance = instance } end
-    elseif kind == 'gone' then
-      class = nil
-    else
-      misses = misses + 1
-    end
+  local found = {}
+  for class = 0, 1 do
+    ask.near = 0
+    draw_some(ask, found, class, true, 2)
+    if ask.least > ask.remote_permille then draw_some(ask, found, class, false, #found > 0 and 1 or 2) end
+    if #found > 0 or ask.misses >= 4 or ask.budget <= 0 then break end
   end
   return found
 end

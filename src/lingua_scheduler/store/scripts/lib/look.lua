@@ -4,26 +4,36 @@
 -- unsupported · unavailable · full · degraded (and full) · suspect · draining · dead.
 local CLASS_KIND = { [2] = 'full', [3] = 'degraded', [4] = 'suspect', [5] = 'draining' }
 
+local function lacks_service(ask, key, offered)
+  for service in string.gmatch(ask.services, '[^,]+') do
+    if not string.find(offered, ',' .. service .. ',', 1, true) then return 'unsupported' end
+    if tonumber(redis.call('HGET', key, 'service:' .. service)) > ask.now then return 'unavailable' end
+  end
+  return nil
+end
+
 local function look(ask, node)
   local key = ask.v1 .. 'node:' .. node
-  local seen = redis.call('HMGET', key, unpack(ask.fields))
-  if not seen[1] then return 'dead' end
-  local taken, capacity = redis.call('ZCARD', key .. ':jobs'), tonumber(seen[2])
-  local class = class_of(seen[1], taken >= capacity)
+  local brief = redis.call('HGET', key, 'brief')
+  if not brief then return 'dead' end
+  local status, capacity, load, instance, caution_until, offered = string.match(brief,
+    '(%S+) (%d+) (%d+) (%S+) (%d+) (%S+)')
+  local taken = redis.call('ZCARD', key .. ':jobs')
   local free = capacity - taken
-  if class > 1 then return CLASS_KIND[class], class, 0, seen[4], free end
-  if string.find(ask.exclude, ',' .. node .. ',', 1, true) then return 'excluded', class end
-  for at = 6, #ask.fields do
-    if not seen[at] then return 'unsupported', class end
-    if tonumber(seen[at]) > ask.now then return 'unavailable', class end
+  local class = class_of(status, free <= 0)
+  if class > 1 then return CLASS_KIND[class], class, 0, instance, free end
+  if ask.exclude ~= '' and string.find(ask.exclude, ',' .. node .. ',', 1, true) then return 'excluded', class end
+  local is_cautious = tonumber(caution_until) > ask.now
+  if is_cautious or offered ~= ask.services then
+    local lack = lacks_service(ask, key, offered)
+    if lack then return lack, class end
   end
-  for _, pair in ipairs(ask.other_pairs) do
+  for pair in string.gmatch(ask.other_pairs, '[^,]+') do
     if redis.call('HEXISTS', key .. ':pools', pair) == 0 then return 'unsupported', class end
   end
-  local load = math.floor(taken * 700 / capacity) + math.floor(seen[3] * 3 / 10)
-  if tonumber(seen[5] or 0) > ask.now then
-    local kept = redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf')
-    if free <= kept then return 'kept', class, load, seen[4], free end
+  load = math.floor(taken * 700 / capacity) + math.floor(load * 3 / 10)
+  if is_cautious and free <= redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf') then
+    return 'kept', class, load, instance, free
   end
-  return 'free', class, load, seen[4], free
+  return 'free', class, load, instance, free
 end

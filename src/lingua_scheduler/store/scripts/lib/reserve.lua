@@ -1,10 +1,10 @@
--- uses: write_job, serve, stop_waiting
+-- uses: write_job
 -- Gives the job a slot on a node: the slot, its lease, the job, where asked the session's affinity. Returns the reply.
-local JOB_NODE_TTL_MS, SESSION_TTL_MS = 3600000, 300000
+local JOB_NODE_TTL_MS, SESSION_TTL_MS = '3600000', '300000'
 
 local function reserve(ask, chosen, why, found)
   local v1, job, node = ask.v1, ask.job, chosen.node
-  local deadline = ask.now + ask.lease_ms
+  local deadline = string.format('%.0f', ask.now + ask.lease_ms)
   local told, drawn = { why }, {}
   for _, one in ipairs(found or {}) do
     told[#told + 1] = one.node .. '=' .. one.load
@@ -13,10 +13,9 @@ local function reserve(ask, chosen, why, found)
   end
   redis.call('ZADD', v1 .. 'node:' .. node .. ':jobs', deadline, job)
   redis.call('ZADD', v1 .. 'deadlines', deadline, 'job:' .. job)
-  if ask.known.line then serve(v1, ask.known.line, job, ask.now) end
-  stop_waiting(v1, job, ask.known.line, ask.known.guest_of)
-  write_job(ask, 'status', 'assigned', 'node', node, 'instance', chosen.instance, 'assigned_ms', ask.now,
-    'lease_deadline_ms', deadline, 'choice:' .. ask.attempt, table.concat(told, ' '))
+  if ask.known.line or ask.known.guest_of then ask.later().be_served(ask) end
+  write_job(ask, 'status', 'assigned', 'node', node, 'assigned_ms', string.format('%.0f', ask.now),
+    'choice:' .. ask.attempt, table.concat(told, ' '))
   redis.call('SET', v1 .. 'job:' .. job .. ':node', node, 'PX', JOB_NODE_TTL_MS)
   if ask.bind ~= '' then
     local session = ask.session_area .. 'session:' .. ask.session

@@ -1,6 +1,6 @@
 -- uses: class_of
--- Puts a node right in the lanes that had set it aside (it has a free slot again, another status …). Returns its number
--- of free slots, 0 where it may get no jobs, and those of the lanes that have jobs waiting.
+-- Puts a node right in the lanes that had set it aside (it has a free slot again, another status …). Returns how many
+-- slots are free, 0 where it may get no jobs, and those of the lanes that have jobs waiting.
 local function settle(v1, node)
   local key, waiting = v1 .. 'node:' .. node, {}
   local status, capacity, bucket = unpack(redis.call('HMGET', key, 'status', 'capacity', 'bucket'))
