@@ -281,7 +281,7 @@ def test_a_missing_index_ends_a_piece_and_loses_nothing() -> None:
     shell = Shell()
     shell.feed(arrived(0, 0.5, Cut.TIMEOUT))
     shell.feed(arrived(2, 0.75, Cut.MANUAL))
-    assert shell.batches[1].spans == (Span(0, 8000), Span(8000, 20_000))
+    assert shell.batches[1].spans == (Span(0, 8000), Span(8000 + RATE, 20_000 + RATE))
     assert shell.plans[job(2)].merged == (job(0),)
 
 

@@ -161,6 +161,8 @@ class Scheduler:
     def finish(self) -> None:
         while self.retries:
             self.retry()
+        if self.tail_is_on_another_node:
+            self.say_the_tail()
         if self.chance.random() < 0.5:
             self.shell.run_timers(self.shell.now_ms + 60_000)
             while self.shell.plans:

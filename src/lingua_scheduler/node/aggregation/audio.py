@@ -46,8 +46,7 @@ is gone, and whoever sends it again wants it again. In particular:
   its tail stays with the job that took it.
 
 *Late jobs.* A job with a lower index than the newest came after its turn: it is recognised at once and alone, whatever
-its flag, so that it neither waits nor tears apart what is pending. Without a position of its own it is put before the
-begin of the time line, where it meets nothing.
+its flag, so that it neither waits nor tears apart what is pending.
 
 *Gaps.* A missing index, or a position further on, ends a piece: no recognition spans audio that is not there.
 
@@ -84,11 +83,12 @@ from lingua_scheduler.node.aggregation.audio_events import (
     TimeReached,
     Unclaimed,
 )
-from lingua_scheduler.node.aggregation.levels import FRAME, SessionLevels
+from lingua_scheduler.node.aggregation.levels import SessionLevels
 from lingua_scheduler.node.aggregation.limits import AudioLimits
 from lingua_scheduler.node.aggregation.open_jobs import HoldReason, Job, JobBook, State
 from lingua_scheduler.node.aggregation.planning import Batches, plan_monologue, plan_whole
 from lingua_scheduler.node.aggregation.stretches import Stretch, outside, samples, split_at
+from lingua_scheduler.node.aggregation.timeline import TimeLine, carried_samples, own_samples
 from lingua_scheduler.protocol.ids import JobId
 
 
@@ -117,9 +117,7 @@ class AudioAggregator:
         self._pending: list[Stretch] = []
         self._flights: list[_Flight] = []
         self._carry_deadline_ms: int | None = None
-        self._begin = 0
-        self._end = 0
-        self._newest_index: int | None = None
+        self._line = TimeLine()
         self._batch_count = 0
         self._has_ended = False
 
@@ -178,24 +176,18 @@ class AudioAggregator:
                 return [_next_attempt(known, event.attempt)]
         if self._jobs.open_count() >= self._limits.open_jobs_max:
             return [Refuse(event.job, event.attempt)]
-        if self._newest_index is not None and event.utterance_index < self._newest_index:
+        if self._line.is_late(event):
             return self._take_late(event, known)
         return self._take_next(event, known, now_ms)
 
     def _take_late(self, event: AudioArrived, known: Job | None) -> list[AudioEffect]:
-        own_samples = len(event.audio) - _carried(event)
-        explicit = _own_start(event)
-        if known is not None:
-            own_start = known.own_start
-        elif explicit is not None and explicit + own_samples <= self._end:
-            own_start = explicit
-        else:
-            own_start = self._begin - own_samples
+        own_start = self._line.place_late(event) if known is None else known.own_start
+        own_stop = own_start + own_samples(event)
         own_tail = [part.span for part in self._all_here() if part.origin == event.job]
-        stretches = self._enter(event, own_start, own_tail, joins=False)
-        missing = own_start + own_samples - max((part.span.stop for part in stretches), default=own_start)
+        stretches = self._enter(event, own_start, own_tail)
+        carried = own_stop - max([own_start, *(part.span.stop for part in stretches)])
         stretches = self._pop_tail_before(own_start, event.job) + stretches
-        return self._launch(_Flight(event.job, stretches, carried=min(missing, own_samples)))
+        return self._launch(_Flight(event.job, stretches, carried=carried))
 
     def _pop_tail_before(self, position: int, job_id: JobId) -> list[Stretch]:
         """The waiting tail that ends at `position`, given back when an earlier attempt of this job was dropped."""
@@ -214,35 +206,21 @@ class AudioAggregator:
 
     def _take_next(self, event: AudioArrived, known: Job | None, now_ms: int) -> list[AudioEffect]:
         effects = self._forget(event.job, now_ms) if known is not None else []
-        own_start, joins = self._place(event) if known is None else (known.own_start, known.joins)
-        arrived = self._enter(event, own_start, [], joins=joins)
-        self._newest_index = event.utterance_index
+        own_start = self._line.place_next(event) if known is None else known.own_start
+        arrived = self._enter(event, own_start, [])
+        self._line.newest_index = event.utterance_index
         self._take_over(event.job)
         self._pending = sorted([*self._pending, *arrived], key=lambda part: part.start)
         return effects + self._decide(event, own_start, now_ms)
 
-    def _place(self, event: AudioArrived) -> tuple[int, bool]:
-        """Where a new job's own audio begins, and whether its audio goes on from what was there before."""
-        carried, explicit = _carried(event), _own_start(event)
-        if self._newest_index is None:
-            return (carried if explicit is None else explicit), False
-        follows = event.utterance_index <= self._newest_index + 1
-        if explicit is None or explicit < self._end - FRAME:
-            return (self._end if follows else self._end + carried), follows
-        if follows and explicit <= self._end + FRAME:
-            return self._end, True  # resampling rounds: a gap this small is none
-        own_start = max(explicit, self._end)
-        return own_start, own_start == self._end
-
-    def _enter(self, event: AudioArrived, own_start: int, here: list[Span], *, joins: bool) -> list[Stretch]:
+    def _enter(self, event: AudioArrived, own_start: int, here: list[Span]) -> list[Stretch]:
         """Write the job down; what is new of its audio, as stretches: not `here`, nor of its head what is anywhere."""
         here = here + [
             Span(part.span.start, min(part.span.stop, own_start)) for part in self._all_here() if part.start < own_start
         ]
-        self._jobs.enter(event, own_start, joins=joins)
-        whole = Stretch(own_start - _carried(event), event.audio, event.job, event.job, joins)
-        self._begin = min(self._begin, whole.start)
-        self._end = max(self._end, whole.span.stop)
+        self._jobs.enter(event, own_start)
+        whole = Stretch(own_start - carried_samples(event), event.audio, event.job, event.job)
+        self._line.cover(whole.span)
         new = [whole.part(span) for span in outside(whole.span, here)]
         for part in new:
             self._levels.hear(part.audio)
@@ -422,13 +400,3 @@ def _next_attempt(job: Job, attempt: int) -> AudioEffect:
 
 def _why_ignored(attempt: int, known: int) -> Literal["duplicate", "stale_attempt"]:
     return "duplicate" if attempt == known else "stale_attempt"
-
-
-def _carried(event: AudioArrived) -> int:
-    """What the peer says was carried, within what it sent."""
-    return max(0, min(event.carried, len(event.audio)))
-
-
-def _own_start(event: AudioArrived) -> int | None:
-    """Where the peer says the job's own audio begins."""
-    return None if event.start is None or event.start < 0 else event.start + _carried(event)

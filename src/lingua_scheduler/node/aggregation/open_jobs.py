@@ -27,7 +27,6 @@ class Job:
     index: int
     own_start: int
     """Where its own audio, after any carried head, begins on the time line: the same for every attempt."""
-    joins: bool
     state: State = State.WORKING
     hold_reason: HoldReason = "short"
     deadline_ms: int = 0
@@ -43,10 +42,10 @@ class JobBook:
     def get(self, job: JobId) -> Job | None:
         return self._jobs.get(job)
 
-    def enter(self, event: AudioArrived, own_start: int, *, joins: bool) -> Job:
+    def enter(self, event: AudioArrived, own_start: int) -> Job:
         """Write down an attempt that is taken on; a later attempt takes its job to the end of the order."""
         self._jobs.pop(event.job, None)
-        job = Job(event.job, event.attempt, event.utterance_index, own_start, joins)
+        job = Job(event.job, event.attempt, event.utterance_index, own_start)
         self._jobs[job.id] = job
         if len(self._jobs) > self._capacity:
             self._jobs.pop(next(known.id for known in self._jobs.values() if known.state is State.CLOSED))

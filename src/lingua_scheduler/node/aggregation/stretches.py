@@ -20,8 +20,6 @@ class Stretch:
     """The job that brought it."""
     taker: JobId | None
     """The open job that will report it, or be merged into the one that does; None while it waits for a successor."""
-    joins: bool
-    """It goes on from what ends where it starts: no utterance between them is missing."""
 
     @property
     def span(self) -> Span:
@@ -31,7 +29,7 @@ class Stretch:
         """The part inside `span`, which must overlap. It shares the samples."""
         start, stop = max(span.start, self.start), min(span.stop, self.start + len(self.audio))
         audio = self.audio[start - self.start : stop - self.start]
-        return replace(self, start=start, audio=audio, joins=self.joins or start > self.start)
+        return replace(self, start=start, audio=audio)
 
     def belongs_to(self, job: JobId) -> bool:
         return job in {self.origin, self.taker}
@@ -62,7 +60,7 @@ def joined(stretches: Sequence[Stretch]) -> list[Piece]:
     """Stretches in order, those that touch put together (a copy where several do)."""
     runs: list[list[Stretch]] = []
     for stretch in stretches:
-        if runs and stretch.joins and runs[-1][-1].span.stop == stretch.start:
+        if runs and runs[-1][-1].span.stop == stretch.start:
             runs[-1].append(stretch)
         else:
             runs.append([stretch])
