@@ -101,10 +101,9 @@ class NodeApp:
         for note in self._plan.notes:
             self._report(f"note: {note}")
         self._report("loading engines …")
-        async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._machine.look_at_gpus())
-            await self._engines.load()
-            await looking
+        looking = self._scope.start(self._machine.look_at_gpus(), "node-gpus")
+        await self._engines.load()
+        await looking
         for line in capabilities.console_lines(self._engines.host):
             self._report(line)
         pairs = capabilities.language_capabilities(self._engines.host).supported_language_pairs
