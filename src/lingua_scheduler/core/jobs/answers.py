@@ -2,6 +2,7 @@
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book, LostNode
+from lingua_scheduler.core.jobs.carry import is_same_connection
 from lingua_scheduler.core.jobs.faults import (
     classify,
     error_code,
@@ -83,10 +84,14 @@ def _renew(book: Book, job: Job, lease_ms: int) -> None:
 
 
 def on_lease_over(book: Book, job: Job) -> None:
+    """The job goes elsewhere, and with it what its node may have made one with it: else that would be said twice."""
     assert job.node is not None
     book.emit(ev.CountNodeOutcome(job.node.node_id, is_good=False))
-    job.fault = Missing("job_timeout", ErrorCode.JOB_TIMEOUT)
-    requeue(book, job, "job_timeout", cancel="job_timeout")
+    lane = book.lane_of(job)
+    joined = [one for one in lane.after(job) if one.is_sent_to(job.node)] if job.may_be_kept(book.config) else []
+    for one in (job, *joined):
+        one.fault = Missing("job_timeout", ErrorCode.JOB_TIMEOUT)
+        requeue(book, one, "job_timeout", cancel="job_timeout")
 
 
 def on_rejected(book: Book, event: ev.NodeRejected) -> None:
@@ -99,7 +104,17 @@ def on_rejected(book: Book, event: ev.NodeRejected) -> None:
     is_known = code is not ErrorCode.PROCESSING_ERROR
     job.fault = Missing("job_failed", code if is_known else ErrorCode.NODE_OVERLOADED, event.code[:DETAIL_CHARS_MAX])
     job.retry_after_ms = max(0, event.retry_after_ms)
+    _pass_on(book, job)
     requeue(book, job, "rejected")
+
+
+def _pass_on(book: Book, job: Job) -> None:
+    """The node did not take `job`: what it keeps went to the next job that it has, where there is one."""
+    heir = book.lane_of(job).heir_of(job)
+    if heir is not None:
+        kept = [piece for piece in job.inherited if piece.keeper]
+        job.inherited = [piece for piece in job.inherited if not piece.keeper]
+        book.inherit(heir, kept)
 
 
 def on_assign_failed(book: Book, event: ev.AssignFailed) -> None:
@@ -168,6 +183,7 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
         book.move(job, Phase.WITHHELD, book.now_ms + book.config.carry_wait_ms)
         return
     _settle_silent(book, job, carried)
+    book.lane_of(job).answered.append((job.job_id, node))
     book.bequeath(job, carried, node)
     settle(book, job, ending)
 
@@ -182,7 +198,7 @@ def _is_unclaimed(book: Book, job: Job) -> bool:
     """Whether nobody is known to say the tail that this result leaves, and it is worth the wait to see."""
     if not book.config.carry_wait_ms or book.speech_goes_on or job.is_whole:
         return False
-    return job.attempt < book.config.attempts_max and book.lane_of(job).heir_of(job) is None
+    return job.attempt < book.config.attempts_max and not book.lane_of(job).is_followed(job)
 
 
 def on_carry_wait_over(book: Book, job: Job) -> None:
@@ -215,12 +231,14 @@ def _maybe_swallowed(book: Book, job: Job) -> list[Job]:
 
 def _merge(book: Book, job: Job, result: JobResult) -> bool:
     """Let the job that `job` was merged into say its audio; False where that one cannot, and `job` goes elsewhere."""
-    later = book.lane_of(job).after(job)
+    lane = book.lane_of(job)
     if result.merged_into is None:
-        target = next((one for one in later if one.is_sent_to(job.node)), None)
+        target = lane.heir_of(job)
     else:
-        target = next((one for one in later if one.job_id == result.merged_into), None)
-        if target is not None and not target.is_sent_to(job.node):
+        target = next((one for one in lane.after(job) if one.job_id == result.merged_into), None)
+        answered = [where for job_id, where in lane.answered if job_id == result.merged_into]
+        is_elsewhere = any(not is_same_connection(where, job.node) for where in answered)
+        if is_elsewhere or (target is not None and not target.is_sent_to(job.node)):
             job.fault = Missing("job_failed", ErrorCode.PROCESSING_ERROR, "merged into a job that left the node")
             requeue(book, job, "merge_lost")
             return False

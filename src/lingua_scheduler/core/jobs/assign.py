@@ -1,6 +1,7 @@
 """What an attempt asks of the store and tells the node: pure translation of a job into messages."""
 
 import hashlib
+from typing import Literal
 
 from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.job import Job
@@ -48,7 +49,7 @@ def select_request(
         utterance_index=spec.utterance.index,
         pairs=pairs_of(spec),
         services=spec.speaker.pipeline.services(),
-        lease_ms=config.job_timeout_ms,
+        lease_ms=config.store_lease_ms,
         wait_ms=wait_ms,
         trace_id=spec.speaker.trace_id,
         preferred_instance=instance_id,
@@ -56,7 +57,15 @@ def select_request(
         exclude_is_soft=False,
         affinity_node=affinity,
         affinity_wait_ms=config.affinity_wait_ms if affinity else 0,
+        bind=_binds(job, config),
     )
+
+
+def _binds(job: Job, config: JobsConfig) -> Literal["timeout", "max_duration"] | None:
+    """What a node may come to keep of the job, as the session's affinity knows it."""
+    if not job.may_be_kept(config):
+        return None
+    return "max_duration" if job.cut(config) == "max_duration" else "timeout"
 
 
 def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int) -> JobAssign:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lingua_scheduler.core.jobs import events as ev
-from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, tail_of
+from lingua_scheduler.core.jobs.carry import Piece, tail_of
 from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.events import JobEffect, NodeTraits
 from lingua_scheduler.core.jobs.job import Job
@@ -94,11 +94,12 @@ class Book:
         """The last `samples` samples of what `job` had to say, kept by `keeper`, are the next job's to say."""
         pieces = tail_of(job.line, samples, keeper)
         self.claim(pieces)
-        heir = self.lane_of(job).heir_of(job)
-        if heir is not None and keeper is not None and heir.is_sent_to(keeper):
+        lane = self.lane_of(job)
+        heir = lane.heir_of(job) if keeper is not None else None
+        if heir is not None:
             self.inherit(heir, pieces)
         else:
-            self.lane_of(job).give(pieces)
+            lane.give(pieces)
 
     def inherit(self, job: Job, pieces: list[Piece]) -> None:
         job.inherited = sorted([*job.inherited, *pieces], key=lambda piece: piece.order)
@@ -119,11 +120,10 @@ class Book:
             self.cancel_on(piece.keeper, piece.job_id, "node_suspect")
         return piece.without_keeper()
 
-    def forget_keeper(self, pieces: list[Piece], node: NodeTraits) -> list[Piece]:
-        """The pieces are about to be sent to `node`: whoever else keeps them is told to forget them."""
+    def take_back(self, pieces: list[Piece], reason: str) -> list[Piece]:
+        """Whoever keeps the pieces is told to forget them: they will be sent again."""
         for piece in pieces:
-            if not is_same_connection(piece.keeper, node):
-                self.cancel_on(piece.keeper, piece.job_id, "sent_elsewhere")
+            self.cancel_on(piece.keeper, piece.job_id, reason)
         return [piece.without_keeper() for piece in pieces]
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+STORE_LEASE_MARGIN_MS = 5_000
+
 
 @dataclass(frozen=True, slots=True)
 class JobsConfig:
@@ -44,6 +46,11 @@ class JobsConfig:
     @property
     def attempts_max(self) -> int:
         return 1 + self.retries_max
+
+    @property
+    def store_lease_ms(self) -> int:
+        """The store's copy of a lease outlives ours, so that ours decides while we live; renewals come seldom, too."""
+        return self.job_timeout_ms + STORE_LEASE_MARGIN_MS
 
     def ack_lease_ms(self, audio_ms: int) -> int:
         return min(self.job_timeout_ms, self.ack_lease_base_ms + self.ack_lease_per_audio * audio_ms)

@@ -6,6 +6,7 @@ that is not bound sends its jobs as they come.
 """
 
 from bisect import insort
+from collections import deque
 from dataclasses import dataclass, field
 
 from lingua_scheduler.core.jobs.carry import Piece, is_same_connection
@@ -13,7 +14,9 @@ from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.events import NodeTraits
 from lingua_scheduler.core.jobs.job import Job
 from lingua_scheduler.core.jobs.phases import UNPLACED, UNSENT, Phase
-from lingua_scheduler.protocol.ids import Language
+from lingua_scheduler.protocol.ids import JobId, Language
+
+ANSWERED_KEPT = 32
 
 
 @dataclass(slots=True)
@@ -25,6 +28,8 @@ class Lane:
     """Audio of settled jobs that the next job to be sent has to say, in order."""
     silent_keeper: NodeTraits | None = None
     """A node of protocol 1 that may keep the end of a settled job without having said how much."""
+    answered: deque[tuple[JobId, NodeTraits]] = field(default_factory=lambda: deque(maxlen=ANSWERED_KEPT))
+    """The jobs that succeeded last, and where: a merge into one of them counts only if it was there."""
 
     @property
     def is_idle(self) -> bool:
@@ -38,6 +43,10 @@ class Lane:
         for piece in pieces:
             insort(self.carry, piece, key=lambda one: one.order)
 
+    def carry_for(self, job: Job) -> list[Piece]:
+        """What the lane carries from before `job`."""
+        return [piece for piece in self.carry if piece.utterance.index < job.index]
+
     def before(self, job: Job) -> list[Job]:
         return self.jobs[: self.jobs.index(job)]
 
@@ -49,7 +58,8 @@ class Lane:
         earlier = self.before(job)
         if not any(one.phase in UNSENT for one in earlier):
             return False
-        return bool(self.carry) or self.silent_keeper is not None or any(one.may_be_kept(config) for one in earlier)
+        is_kept = bool(self.carry_for(job)) or self.silent_keeper is not None
+        return is_kept or any(one.may_be_kept(config) for one in earlier)
 
     def is_overtaking(self, job: Job, config: JobsConfig) -> bool:
         """Whether `job`, already placed, stands in the way of an earlier one that is not."""
@@ -80,19 +90,23 @@ class Lane:
         earlier = self.before(job)
         if earlier:
             return earlier[-1].node if earlier[-1].may_be_kept(config) else None
-        kept = [piece.keeper for piece in self.carry if piece.keeper]
+        kept = [piece.keeper for piece in self.carry_for(job) if piece.keeper]
         return kept[-1] if kept else self.silent_keeper
 
     def heir_of(self, job: Job) -> Job | None:
-        """The next job that can say what `job`'s node keeps of it: unsent, or sent to the same connection."""
-        for one in self.after(job):
-            if one.phase in UNSENT or one.is_sent_to(job.node):
-                return one
-        return None
+        """The job that takes over, on `job`'s node, what that keeps of it: the next one that is there."""
+        return next((one for one in self.after(job) if one.is_sent_to(job.node)), None)
+
+    def is_followed(self, job: Job) -> bool:
+        """Whether some later job can still say what `job`'s node keeps of it."""
+        return any(one.phase in UNSENT or one.is_sent_to(job.node) for one in self.after(job))
 
     def take_carry(self, job: Job) -> None:
         """`job` is about to be sent: what the lane carries and can stand in front of it becomes its own to say."""
-        kept = [piece for piece in self.carry if is_same_connection(piece.keeper, job.node)]
-        taken = [piece for piece in self.carry if piece in kept or piece.fits(job.utterance)]
+        taken = [
+            piece
+            for piece in self.carry_for(job)
+            if is_same_connection(piece.keeper, job.node) or piece.fits(job.utterance)
+        ]
         self.carry = [piece for piece in self.carry if piece not in taken]
         job.inherited = sorted([*job.inherited, *taken], key=lambda piece: piece.order)

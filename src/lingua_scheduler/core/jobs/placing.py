@@ -16,9 +16,6 @@ from lingua_scheduler.protocol.errors import ErrorCode
 HOPELESS = frozenset({NoNodeReason.NO_NODES, NoNodeReason.NONE_FOR_PAIR})
 """Reasons for which a first attempt does not wait: no live node serves the pair."""
 
-STORE_LEASE_MARGIN_MS = 5_000
-"""How much longer than ours a renewed lease of the store is: renewals come at most so often."""
-
 
 def advance(book: Book) -> None:
     """Whatever waited for another job of its lane and need not any more goes on, in index order."""
@@ -28,7 +25,7 @@ def advance(book: Book) -> None:
                 select(book, job)
             elif job.phase is Phase.PARKED:
                 _leave_parking(book, lane, job)
-            elif job.phase is Phase.WITHHELD and (book.speech_goes_on or lane.heir_of(job) is not None):
+            elif job.phase is Phase.WITHHELD and (book.speech_goes_on or lane.is_followed(job)):
                 release(book, job)
 
 
@@ -82,11 +79,11 @@ def on_placement_replied(book: Book, event: ev.PlacementReplied) -> None:
         case Selected():
             assert event.node is not None, "a selected node has traits"
             _place(book, job, event.node)
-        case Queued():
+        case Queued(retry_ms=retry_ms):
             if was_offered:
                 select(book, job)
             else:
-                _wait(book, job, book.config.reselect_ms)
+                _wait(book, job, min(max(retry_ms, 1), book.config.reselect_ms))
         case Unplaced():
             _on_unplaced(book, job, event.reply)
         case StaleAttempt():
@@ -110,7 +107,7 @@ def _finish_unwanted(book: Book, job: Job, node: NodeTraits | None) -> None:
 
 def _place(book: Book, job: Job, node: NodeTraits) -> None:
     job.node = node
-    job.store_lease_until_ms = book.now_ms + book.config.job_timeout_ms
+    job.store_lease_until_ms = book.now_ms + book.config.store_lease_ms
     book.move(job, Phase.PARKED, book.now_ms + book.config.park_max_ms)
     if node.node_id in book.seen_by.get(job.index, ()):
         # Two languages of one utterance were placed at once on a node that takes each utterance once.
@@ -189,7 +186,7 @@ def send(book: Book, job: Job) -> None:
     ahead = 0
     audio = job.utterance.audio
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
-        job.inherited = book.forget_keeper(job.inherited, node)
+        job.inherited = book.take_back(job.inherited, "sent_elsewhere")
         audio, ahead = join_pieces(job.inherited, job.utterance)
     job.sent_at_ms = book.now_ms
     if node.protocol == 1:
@@ -205,7 +202,7 @@ def renew_store_lease(book: Book, job: Job) -> None:
     assert job.node is not None
     assert job.deadline_ms is not None
     if job.deadline_ms > job.store_lease_until_ms:
-        lease_ms = book.config.job_timeout_ms + STORE_LEASE_MARGIN_MS
+        lease_ms = book.config.store_lease_ms
         job.store_lease_until_ms = book.now_ms + lease_ms
         book.emit(ev.RenewLease(job.job_id, job.attempt, job.node.node_id, lease_ms))
 
@@ -218,9 +215,14 @@ def requeue(book: Book, job: Job, cause: str, *, cancel: str | None = None, is_e
     node = job.node
     assert node is not None
     if cancel is not None:
+        # Whether the node took the job, and with it what it kept for it, may not be known: it is to forget both.
         book.cancel_on(node, job.job_id, cancel)
-    if job.phase in (*SENT, Phase.WITHHELD) and cause not in ("rejected", "not_sent"):
+        job.inherited = book.take_back(job.inherited, cancel)
+    elif job.phase in SENT and cause not in ("rejected", "not_sent"):
         job.inherited = [piece.without_keeper() for piece in job.inherited]
+    if not job.is_whole:
+        pieces, job.inherited = job.inherited, []
+        book.lane_of(job).give(pieces)
     if is_excluded:
         job.failed_on[node.node_id] = node.protocol
     if job.attempt >= book.config.attempts_max:

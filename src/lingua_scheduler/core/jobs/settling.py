@@ -43,10 +43,11 @@ def cancel(book: Book, job: Job, reason: str) -> None:
     was_sent = job.phase in SENT or job.phase is Phase.WITHHELD
     if was_sent:
         book.cancel_on(job.node, job.job_id, reason)
+        job.inherited = book.take_back(job.inherited, reason)
     if job.is_queued:
         book.emit(ev.LeaveQueue(job.job_id))
     pieces, job.inherited = job.inherited, []
-    book.lane_of(job).give([piece.without_keeper() for piece in pieces] if was_sent else pieces)
+    book.lane_of(job).give(pieces)
     missing = Missing(missing_reason(reason), detail=reason)
     ending = Ending("cancelled", missing, job.node.node_id if job.node else None)
     if job.phase is Phase.GATED and job.attempt == 1:
