@@ -12,6 +12,7 @@ from lingua_scheduler.node.engines.base import AsrRequest, EngineError, MtReques
 from lingua_scheduler.node.engines.plan import EnginePlan, PlannedEngine, make_plan
 from lingua_scheduler.node.engines.scripted import counting_audio
 from lingua_scheduler.node.engines.spec import parse_spec
+from lingua_scheduler.node.workers.calibrate import calibrate
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.node.workers.lane import ProcessLane
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -233,10 +234,27 @@ async def test_text_in_another_script_than_its_language_is_refused():
             assert "script" in error.message
 
 
+@pytest.mark.parametrize("specs", ["scripted", "scripted-asr?languages=zh,scripted-tts?languages=zh", "scripted-mt"])
+async def test_capacity_is_measured_with_whatever_engines_there_are(specs: str):
+    async with EngineHost(make_plan(specs, asr_workers=1)) as engines:
+        measured = await calibrate(engines, budget_ms=1000)
+        assert measured.audio_ms == 5130
+        assert measured.capacity == max(1, min(64, int(measured.jobs_per_s)))
+        assert measured.rtf == (measured.asr_ms + measured.nmt_ms + measured.tts_ms) / 5130
+
+
+async def test_a_slow_chain_has_a_capacity_of_one():
+    async with host("scripted-asr?service_ms=300") as engines:
+        measured = await calibrate(engines, budget_ms=300)
+        assert measured.capacity == 1
+        assert measured.asr_ms >= 300
+
+
 _PARENT = """
 import asyncio, sys
 from lingua_scheduler.node.engines.base import MtRequest
 from lingua_scheduler.node.engines.plan import make_plan
+from lingua_scheduler.node.workers.calibrate import calibrate
 from lingua_scheduler.node.workers.host import EngineHost
 
 async def main():
