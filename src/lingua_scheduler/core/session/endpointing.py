@@ -1,17 +1,14 @@
 """When an utterance ends: the pause clock and the window for stragglers.
 
-| state | meaning | leaves it |
-|---|---|---|
-| SILENT | nothing collected | audio → SPEAKING; a final of protocol 1.0 → ENDING |
-| SPEAKING | audio collected; the pause clock may stand | a reason with a hangover → ENDING; without → SILENT |
-| ENDING | ended; what arrives until `until_ms` still belongs to it | that time, or too many bytes → SILENT |
+`TRANSITIONS` has the states. The pause clock runs from the last audio and stands still while the client plays speech; a
+hangover keeps the utterance open for stragglers after it has ended, and nothing else waits for it.
 
 Decisions depend on when audio arrived and never on when a timer was looked at: `pass_time` is asked with the time of
 every event before the event itself. A final in ENDING after a pause takes the utterance over (the speaker outranks the
-clock); any other trigger in ENDING is stale. While SILENT, a final of protocol 1.0 opens the window all the same: it
-may have overtaken all of a short utterance.
+clock); any other trigger in ENDING is stale.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from lingua_scheduler.core.session.config import Protocol, SessionConfig
@@ -19,9 +16,24 @@ from lingua_scheduler.core.utterance import FinalizeReason
 
 
 class Speech(StrEnum):
+    """Where the utterance being collected stands."""
+
     SILENT = "SILENT"
+    """Nothing is collected."""
     SPEAKING = "SPEAKING"
+    """Audio is collected. [pause]"""
     ENDING = "ENDING"
+    """It has ended; stragglers still belong to it. [hangover]"""
+
+
+TRANSITIONS: Mapping[tuple[Speech, Speech], str] = {
+    (Speech.SILENT, Speech.SPEAKING): "audio",
+    (Speech.SILENT, Speech.ENDING): "a final of protocol 1.0, which may have overtaken all of a short utterance",
+    (Speech.SPEAKING, Speech.ENDING): "IsFinal in protocol 1.0, or Timeout",
+    (Speech.SPEAKING, Speech.SILENT): "IsFinal in protocol 1.1, MaxDuration, MaxLength, or SessionClose",
+    (Speech.ENDING, Speech.SILENT): "the hangover is over, too many bytes, SessionClose, or a final in protocol 1.1",
+}
+"""Every change of state that can happen, and why it does."""
 
 
 class Endpointing:
@@ -43,7 +55,7 @@ class Endpointing:
         """Audio was collected."""
         self._pause_base_ms = now_ms
         if self.state is Speech.SILENT:
-            self.state = Speech.SPEAKING
+            self._enter(Speech.SPEAKING)
 
     def final(self, now_ms: int) -> tuple[bool, FinalizeReason | None]:
         """The client ended the utterance. The first item is whether that was news."""
@@ -51,15 +63,18 @@ class Endpointing:
             return False, None
         if self.state is Speech.ENDING and self.reason is not FinalizeReason.TIMEOUT:
             return False, None
-        self.state = Speech.ENDING
+        if not self._hangover_final_ms:
+            self.reason = FinalizeReason.IS_FINAL
+            return True, self.reason
+        self._enter(Speech.ENDING)
         self.reason = FinalizeReason.IS_FINAL
         self.until_ms = now_ms + self._hangover_final_ms
-        return True, self.pass_time(now_ms)
+        return True, None
 
     def pass_time(self, now_ms: int) -> FinalizeReason | None:
         """Start the hangover of a pause that has been long enough; seal when a hangover is over."""
         if self.state is Speech.SPEAKING and now_ms >= self._pause_end_ms():
-            self.state = Speech.ENDING
+            self._enter(Speech.ENDING)
             self.reason = FinalizeReason.TIMEOUT
             self.until_ms = self._pause_end_ms() + self._config.hangover_auto_ms
         if self.state is Speech.ENDING and now_ms >= self.until_ms:
@@ -68,7 +83,7 @@ class Endpointing:
 
     def sealed(self) -> None:
         """The utterance is gone, whatever ended it."""
-        self.state = Speech.SILENT
+        self._enter(Speech.SILENT)
 
     def suspend(self, now_ms: int) -> None:
         """The client began to play speech."""
@@ -87,6 +102,10 @@ class Endpointing:
                 return self._pause_end_ms()
             case Speech.ENDING:
                 return self.until_ms
+
+    def _enter(self, state: Speech) -> None:
+        assert self.state is state or (self.state, state) in TRANSITIONS, f"{self.state} → {state}"
+        self.state = state
 
     def _pause_end_ms(self) -> int:
         """An end of playing that is never told restarts the clock where it must have come at the latest."""

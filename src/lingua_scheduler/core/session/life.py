@@ -1,5 +1,6 @@
 """The life of a session as tables: what each event does in each state, and which state follows which."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from lingua_scheduler.core.session.events import (
@@ -24,15 +25,18 @@ from lingua_scheduler.core.session.events import (
 
 
 class Life(StrEnum):
+    """Where a session stands. The timers that run in each are named in brackets; gap hold runs while connected."""
+
     OPEN = "OPEN"
-    """A client is connected and may speak."""
+    """A client is connected and may speak. [pause, hangover, idle, drain]"""
     CLOSING = "CLOSING"
-    """Nothing more is said; what is pending is delivered, then the session ends."""
+    """Nothing more is said; what is pending is delivered, then the session ends. [grace]"""
     AWAY = "AWAY"
-    """1.1: the connection is lost and may come back; results are kept."""
+    """1.1: the connection is lost and may come back; results are kept. [resume window]"""
     QUIET = "QUIET"
-    """1.0: the connection is lost for good; jobs finish for whoever else listens."""
+    """1.0: the connection is lost for good; jobs finish for whoever else listens. [grace]"""
     ENDED = "ENDED"
+    """`EndSession` was the last effect."""
 
 
 class Rule(StrEnum):
@@ -82,7 +86,7 @@ FROM_CLIENT = frozenset(
 )
 """What shows that the client is alive."""
 
-MOVES: dict[tuple[Life, Life], str] = {
+TRANSITIONS: Mapping[tuple[Life, Life], str] = {
     (Life.OPEN, Life.CLOSING): "CloseRequested, idle for too long, or the instance drains",
     (Life.OPEN, Life.AWAY): "ConnectionLost, protocol 1.1",
     (Life.OPEN, Life.QUIET): "ConnectionLost, protocol 1.0",

@@ -59,15 +59,15 @@ class Listening:
                 self._refuse_audio(f"utterance {event.index}: {error.message}", out)
                 return
             self._backlog.groups.begin(now_ms)
-            self._tell_began(event.index, out)
+            self._voice.tell("INPUT_STARTED", self._backlog.subject(event.index, event.speaker, collected.targets), out)
             self._keep(len(event.audio), now_ms, out)
             self._launch(collected, now_ms, out)
 
     def pass_time(self, now_ms: int, out: Effects) -> None:
         """End the utterance whose pause or hangover is over."""
         reason = self.intake.endpointing.pass_time(now_ms)
-        if reason is not None:
-            self.seal(reason, now_ms, out)
+        if reason is not None and not self.seal(reason, now_ms, out):
+            self._voice.count("stale_trigger")
 
     def flush(self, now_ms: int, out: Effects) -> None:
         """End what is being collected, because nothing more will come."""
@@ -75,10 +75,12 @@ class Listening:
         is_ending = endpointing.state is Speech.ENDING
         self.seal(endpointing.reason if is_ending else FinalizeReason.SESSION_CLOSE, now_ms, out)
 
-    def seal(self, reason: FinalizeReason, now_ms: int, out: Effects) -> None:
+    def seal(self, reason: FinalizeReason, now_ms: int, out: Effects) -> bool:
+        """End the utterance. Whether it had audio; else nothing happens and its index is kept."""
         collected = self.intake.take(reason)
         if collected is not None:
             self._launch(collected, now_ms, out)
+        return collected is not None
 
     def check(self) -> None:
         self.intake.check()
@@ -111,7 +113,8 @@ class Listening:
             return False
         if is_first:
             self._backlog.groups.begin(now_ms)
-            self._tell_began(self.intake.indices.highest, out)
+            index, identity = self.intake.indices.highest, self._identity
+            self._voice.tell("INPUT_STARTED", self._backlog.subject(index, identity.speaker, identity.targets), out)
         self._keep(size_bytes, now_ms, out)
         return is_first
 
@@ -122,8 +125,8 @@ class Listening:
         return reason
 
     def _launch(self, collected: Collected, now_ms: int, out: Effects) -> None:
-        job_id = self._backlog.first_job_id(collected.index)
-        self._voice.tell("INPUT_ENDED", job_id, collected.index, now_ms - collected.began_at_ms, out)
+        subject = self._backlog.subject(collected.index, collected.speaker, collected.targets)
+        self._voice.tell("INPUT_ENDED", subject, out, elapsed_ms=now_ms - collected.began_at_ms)
         self._backlog.launch(collected, now_ms, out)
 
     def _repeat(self, event: ev.UtteranceArrived, out: Effects) -> None:
@@ -151,9 +154,6 @@ class Listening:
         self._press_again_ms = now_ms + self._config.backpressure_ms
         action = "PAUSE" if level >= self._config.pause_level else "SLOW_DOWN"
         self._voice.send(Backpressure(action=action, resume_after_ms=self._config.backpressure_ms), out)
-
-    def _tell_began(self, index: int, out: Effects) -> None:
-        self._voice.tell("INPUT_STARTED", self._backlog.first_job_id(index), index, None, out)
 
     def _refuse_audio(self, message: str, out: Effects) -> None:
         self._voice.count("refused_audio")

@@ -43,11 +43,11 @@ Bounds (`SessionConfig`): audio kept for the session is at most `session_buffer_
 from typing import Literal, assert_never
 
 from lingua_scheduler.core.session import events as ev
-from lingua_scheduler.core.session import replies
 from lingua_scheduler.core.session.backlog import Backlog
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
-from lingua_scheduler.core.session.life import FROM_CLIENT, MOVES, RULES, Life, Rule
+from lingua_scheduler.core.session.life import FROM_CLIENT, RULES, TRANSITIONS, Life, Rule
 from lingua_scheduler.core.session.listening import Listening
+from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Effects, Oddity, Voice
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.messages import (
@@ -132,7 +132,7 @@ class SessionMachine:
             if kind in FROM_CLIENT:
                 self._last_message_ms = now_ms
             if isinstance(event, ev.ChunkArrived):
-                if self._listening.on_chunk(event, now_ms, out):
+                if self._listening.on_chunk(event, now_ms, out) and not out:
                     return out
             else:
                 self._dispatch(event, now_ms, out)
@@ -234,9 +234,8 @@ class SessionMachine:
         else:
             endpointing.restart(now_ms)
             groups.played(now_ms)
-        group_id, job_id, index = self._backlog.last_answered
         name = "TTS_PLAY_STARTED" if isinstance(event, ev.TtsStarted) else "TTS_PLAY_ENDED"
-        self._voice.tell(name, job_id if group_id == event.group_id else "", index, None, out)
+        self._voice.tell(name, self._backlog.last_spoken(event.group_id), out)
 
     def _on_job_concluded(self, event: ev.JobConcluded, now_ms: int, out: Effects) -> None:
         slot = self._backlog.delivery.slots.get(event.job_id)
@@ -251,10 +250,7 @@ class SessionMachine:
             self._voice.count("unknown_job")
             return
         elapsed_ms = now_ms - slot.utterance.finalized_at_ms
-        message = replies.ui_event(
-            self._identity, slot.job_id, slot.index, event.event, elapsed_ms=elapsed_ms, code=event.code
-        )
-        self._voice.send(message, out)
+        self._voice.tell(event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code)
 
     def _on_partial(self, event: ev.PartialArrived, out: Effects) -> None:
         slot = self._backlog.delivery.slots.get(event.job_id)
@@ -298,7 +294,7 @@ class SessionMachine:
         return self._identity.speaker.session_id
 
     def _enter(self, state: Life) -> None:
-        assert (self.state, state) in MOVES, f"{self.state} → {state}"
+        assert (self.state, state) in TRANSITIONS, f"{self.state} → {state}"
         self.state = state
         self._voice.is_connected = state in (Life.OPEN, Life.CLOSING)
 
@@ -310,6 +306,7 @@ class SessionMachine:
 
     def _on_connection_lost(self, now_ms: int, out: Effects) -> None:
         self._listening.flush(now_ms, out)
+        self._listening.intake.endpointing.restart(now_ms)
         if self._identity.protocol == "1.1":
             self._enter(Life.AWAY)
             self._ends_at_ms = now_ms + self._config.resume_window_ms
@@ -326,7 +323,6 @@ class SessionMachine:
             self._enter(Life.OPEN if self._closed_by is None else Life.CLOSING)
         self._ends_at_ms = now_ms + self._config.close_grace_ms
         self._is_farewell_said = False
-        self._is_outage_told = False
         kept = self._backlog.replay(event.last_result_seq)
         ack = SessionResumeAck(
             session_id=self._session_id,

@@ -58,6 +58,10 @@ class ResultOrder:
     def __init__(self) -> None:
         self._queue: list[Slot] = []
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._queue
+
     def add(self, slot: Slot) -> None:
         """Also between others: a client may send its own indices late."""
         insort(self._queue, slot, key=attrgetter("index"))

@@ -1,12 +1,12 @@
 """What the client reads of a job: results, gaps and progress as messages, with the fields that its protocol has."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
 from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode
-from lingua_scheduler.protocol.ids import AUTO
+from lingua_scheduler.protocol.ids import AUTO, JobId, TraceId
 from lingua_scheduler.protocol.messages import (
     MissingReason,
     MissingResult,
@@ -52,20 +52,26 @@ def missing(
     )
 
 
+class Subject(NamedTuple):
+    """What a `ui_event` is about."""
+
+    trace_id: TraceId
+    job_id: JobId
+    utterance_index: int
+
+    @classmethod
+    def of(cls, slot: Slot) -> "Subject":
+        return cls(slot.utterance.speaker.trace_id, slot.job_id, slot.index)
+
+
 def ui_event(
-    identity: SessionIdentity,
-    job_id: str,
-    index: int,
-    event: UiEventName,
-    *,
-    elapsed_ms: int | None = None,
-    code: ErrorCode | None = None,
+    identity: SessionIdentity, subject: Subject, event: UiEventName, elapsed_ms: int | None, code: ErrorCode | None
 ) -> UiEvent:
     return UiEvent(
-        trace_id=identity.speaker.trace_id,
+        trace_id=subject.trace_id,
         session_id=identity.speaker.session_id,
-        job_id=job_id,
-        utterance_index=index,
+        job_id=subject.job_id,
+        utterance_index=subject.utterance_index,
         event=event,
         status="ok" if code is None and event != "ERROR" else "error",
         elapsed_ms=elapsed_ms,

@@ -5,6 +5,7 @@ from typing import Literal
 from lingua_scheduler.core.session import replies
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.events import Send, SessionEffect
+from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, UiEventName
 
@@ -43,7 +44,15 @@ class Voice:
     def refuse(self, code: ErrorCode, message: str, out: Effects) -> None:
         self.send(ErrorMessage(code=code, message=message), out)
 
-    def tell(self, event: UiEventName, job_id: str, index: int, elapsed_ms: int | None, out: Effects) -> None:
-        """Progress of what the client itself does."""
+    def tell(
+        self,
+        event: UiEventName,
+        subject: Subject,
+        out: Effects,
+        *,
+        elapsed_ms: int | None = None,
+        code: ErrorCode | None = None,
+    ) -> None:
+        """Progress, as a `ui_event`."""
         if self.is_connected:
-            out.append(Send(replies.ui_event(self.identity, job_id, index, event, elapsed_ms=elapsed_ms)))
+            out.append(Send(replies.ui_event(self.identity, subject, event, elapsed_ms, code)))
