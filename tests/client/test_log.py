@@ -64,7 +64,8 @@ def test_latency_runs_from_the_last_voiced_sample_of_the_utterance():
 
     assert utterance is not None
     assert utterance.text_latency_ms == 800
-    made.heard(utterance, at_ms=2350)
+    assert utterance.sound_latency_ms is None
+    utterance.sound_at_ms = 2350
     assert utterance.sound_latency_ms == 850
 
 

@@ -32,13 +32,23 @@ class Utterance:
     """One answered utterance."""
 
     outcome: Outcome
-    text_latency_ms: int | None = None
-    """None where nothing tells when it was spoken, or there is no text."""
-    sound_latency_ms: int | None = None
+    spoken_at_ms: int | None
+    """When its last voiced sample was spoken; None where nothing tells, or there is no text."""
+    text_at_ms: int
+    sound_at_ms: int | None = None
 
     @property
     def index(self) -> int:
         return self.outcome.utterance_index
+
+    @property
+    def text_latency_ms(self) -> int | None:
+        return None if self.spoken_at_ms is None else self.text_at_ms - self.spoken_at_ms
+
+    @property
+    def sound_latency_ms(self) -> int | None:
+        """None also where there is no speech."""
+        return None if self.spoken_at_ms is None or self.sound_at_ms is None else self.sound_at_ms - self.spoken_at_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +101,6 @@ class SessionLog:
                 pass
         return None
 
-    def heard(self, utterance: Utterance, at_ms: int) -> None:
-        """Its speech is ready to be played."""
-        spoken_at_ms = self._spoken_at_ms(utterance.outcome)
-        utterance.sound_latency_ms = None if spoken_at_ms is None else at_ms - spoken_at_ms
-
     def tally(self) -> Tally:
         outcomes = [utterance.outcome for utterance in self._answered.values()]
         missing = [outcome.reason for outcome in outcomes if isinstance(outcome, MissingResult)]
@@ -118,8 +123,7 @@ class SessionLog:
         if before is not None and getattr(before.outcome, "reason", "") != _PENDING:
             self._duplicated += 1
             return None
-        spoken_at_ms = self._spoken_at_ms(outcome)
-        utterance = Utterance(outcome, None if spoken_at_ms is None else at_ms - spoken_at_ms)
+        utterance = Utterance(outcome, self._spoken_at_ms(outcome), at_ms)
         self._answered[outcome.utterance_index] = utterance
         return utterance
 

@@ -33,7 +33,8 @@ class Speaker:
         self._pace = pace
         self._clock = clock
         self._gate = SpeechGate(pace.pause_ms)
-        self._started_ms = 0
+        self.started_ms = 0
+        """When the first frame began to be spoken."""
         self._waiting: list[bytes] = []
         self._voiced: tuple[int, int] | None = None
         """Of the frames that wait: how many up to the last voiced one, and when that was spoken."""
@@ -43,7 +44,7 @@ class Speaker:
 
         `told` hears, after each chunk, how many milliseconds have been spoken and whether the speaker is speaking.
         """
-        self._started_ms = self._clock.now_ms()
+        self.started_ms = self._clock.now_ms()
         spoken = 0
         for position, frame in enumerate(frames):
             await self._wait_spoken(position)
@@ -87,7 +88,7 @@ class Speaker:
         """When the frame at `position` has been spoken to its end."""
         if not self._pace.speed:
             return self._clock.now_ms()
-        return self._started_ms + int((position + 1) * FRAME_MS / self._pace.speed)
+        return self.started_ms + int((position + 1) * FRAME_MS / self._pace.speed)
 
     async def _wait_spoken(self, position: int) -> None:
         late_ms = self._clock.now_ms() - self._spoken_at_ms(position)

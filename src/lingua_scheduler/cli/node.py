@@ -1,0 +1,44 @@
+"""`lingua node`: a worker that recognises, translates and speaks for a scheduler."""
+
+import argparse
+import os
+from pathlib import Path
+
+from lingua_scheduler.cli import arguments
+from lingua_scheduler.cli.console import Console
+
+_EXAMPLES = """\
+  lingua node
+  lingua node --url ws://scheduler.example:5010/ws/node --engines whisper,bergamot,espeak
+  lingua node --engines scripted --capacity 8"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = arguments.add_command(commands, "node", "run a worker node", _EXAMPLES)
+    parser.add_argument("--url", metavar="URL", help="the scheduler's ws://HOST:PORT/ws/node")
+    parser.add_argument(
+        "--engines", metavar="LIST", help="`demo` (the best that is installed), or engines with commas between them"
+    )
+    parser.add_argument("--capacity", type=arguments.natural, metavar="N", help="jobs at once (0: measured at start)")
+    parser.add_argument("--node-id", metavar="ID", help="a name that stays (default: a fresh one)")
+    parser.add_argument("--zone", metavar="NAME", help="where it stands; schedulers prefer nodes near by")
+    parser.add_argument("--token", metavar="TOKEN", help="what it proves itself with")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file; flags win over it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    from lingua_scheduler.node.app import NodeApp
+    from lingua_scheduler.runtime import loop
+    from lingua_scheduler.runtime.config import load_config
+    from lingua_scheduler.runtime.logs import configure_logs
+
+    names = ("url", "engines", "capacity", "node_id", "zone", "token")
+    config = load_config(args.config, os.environ, {f"node.{name}": getattr(args, name) for name in names})
+    configure_logs(config.observability.log_level, config.observability.log_format)
+
+    async def work() -> int:
+        await NodeApp(config.node, console.line).run()
+        return 0
+
+    return loop.run(work())

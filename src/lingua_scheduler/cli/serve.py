@@ -1,0 +1,156 @@
+"""`lingua serve`: a scheduler instance, or several that share one port."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingua_scheduler.cli import arguments
+from lingua_scheduler.cli.console import Console
+
+if TYPE_CHECKING:
+    from lingua_scheduler.runtime.config import Config
+
+_EXAMPLES = """\
+  lingua serve --embedded-redis
+  lingua serve --redis redis://localhost:6379 --host 0.0.0.0
+  lingua serve --config config.toml --workers 4"""
+_READY = "ready"
+"""What a worker prints once it listens."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = arguments.add_command(commands, "serve", "run a scheduler", _EXAMPLES)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file; the environment and flags win over it"
+    )
+    parser.add_argument("--host", help="the address to listen on (default 127.0.0.1; 0.0.0.0 for every one)")
+    parser.add_argument("--port", type=arguments.port, help="default 5010; 0 for any that is free")
+    redis = parser.add_mutually_exclusive_group()
+    redis.add_argument("--redis", metavar="URL", help="default redis://localhost:6379")
+    redis.add_argument("--embedded-redis", action="store_true", help="start a Redis that ends with this command")
+    parser.add_argument("--workers", type=arguments.positive, metavar="N", help="instances that share the port")
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    from lingua_scheduler.runtime import loop
+    from lingua_scheduler.runtime.config import ConfigError, load_config
+    from lingua_scheduler.runtime.logs import configure_logs
+
+    flags = {
+        "server.host": args.host,
+        "server.port": args.port,
+        "server.workers": args.workers,
+        "scheduler.phase2.redis.url": args.redis,
+    }
+    config = load_config(args.config, os.environ, flags)
+    _check_redis_url(config)
+    configure_logs(config.observability.log_level, config.observability.log_format)
+    is_worker = args.until_stdin_closes
+    if config.server.workers > 1 and not is_worker:
+        if config.server.port == 0:
+            raise ConfigError("several workers cannot share a port that each chooses for itself: name one with --port")
+        return loop.run(_serve_many(args, config, console))
+    return loop.run(_serve_one(config, console, is_embedded=args.embedded_redis, is_worker=is_worker))
+
+
+async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, is_worker: bool) -> int:
+    from lingua_scheduler.scheduler.app import Scheduler
+
+    async with (
+        _redis(console, is_embedded=is_embedded) as url,
+        Scheduler.start(config, redis_url=url) as scheduler,
+    ):
+        if is_worker:
+            console.line(_READY)
+            await _wait_stdin_closed()
+            return 0
+        _tell(console, scheduler.url)
+        await scheduler.wait_stopped()
+    return 0
+
+
+async def _serve_many(args: argparse.Namespace, config: "Config", console: Console) -> int:
+    """Start the workers and stay until one of them ends; then end the others."""
+    async with _redis(console, is_embedded=args.embedded_redis) as url:
+        command = [sys.executable, "-m", "lingua_scheduler.cli.main", "serve", "--until-stdin-closes"]
+        command += ["--config", str(args.config)] if args.config else []
+        command += ["--host", config.server.host, "--port", str(config.server.port)]
+        command += ["--workers", str(config.server.workers), "--redis", url or config.scheduler.phase2.redis.url]
+        async with contextlib.AsyncExitStack() as stack:
+            workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
+            _tell(console, f"http://{config.server.host}:{config.server.port}")
+            console.line(f"  workers    {', '.join(str(worker.pid) for worker in workers)}")
+            async with asyncio.TaskGroup() as group:
+                waiting = [group.create_task(worker.wait()) for worker in workers]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                ended = next(worker for worker in workers if worker.returncode is not None)
+                for task in waiting:
+                    task.cancel()
+            console.fail(f"worker {ended.pid} ended (exit code {ended.returncode}); its own lines above say why")
+    return 1
+
+
+@contextlib.asynccontextmanager
+async def _worker(command: list[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """A worker that listens. It ends when its standard input closes: with this block, or with this process."""
+    from lingua_scheduler.runtime.config import ConfigError
+
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+    assert process.stdin
+    assert process.stdout
+    try:
+        if (await process.stdout.readline()).decode().strip() != _READY:
+            raise ConfigError("a worker did not start; its own lines above say why")
+        yield process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def _redis(console: Console, *, is_embedded: bool) -> AsyncGenerator[str | None]:
+    """The URL of an embedded Redis, or None: the configured one is used."""
+    if not is_embedded:
+        yield None
+        return
+    from lingua_scheduler.store.embedded import EmbeddedRedis
+
+    async with EmbeddedRedis.start() as redis:
+        console.line(f"  redis      {redis.description}")
+        yield redis.url
+
+
+def _tell(console: Console, url: str) -> None:
+    socket = url.replace("http://", "ws://")
+    console.line(f"{console.paint('listening', 'green')} on {console.paint(url, 'bold')}")
+    console.line(f"  web page   {url}/")
+    console.line(f"  clients    {socket}/ws/session      lingua translate FILE --url {socket} --from en --to pt")
+    console.line(f"  nodes      {socket}/ws/node         lingua node --url {socket}/ws/node")
+
+
+def _check_redis_url(config: "Config") -> None:
+    from lingua_scheduler.runtime.config import ConfigError
+    from lingua_scheduler.store.client import parse_url
+
+    try:
+        parse_url(config.scheduler.phase2.redis.url)
+    except ValueError as error:
+        raise ConfigError(f"scheduler.phase2.redis.url (--redis): {error}") from None
+
+
+async def _wait_stdin_closed() -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    try:
+        await reader.read()
+    finally:
+        transport.close()
