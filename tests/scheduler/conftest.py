@@ -12,7 +12,9 @@ from tests.support.peers import Peers
 
 QUICK = Config(
     server=ServerConfig(port=0),
-    scheduler=SchedulerConfig(web_task_segmentation=SegmentationConfig(pause_ms=600, hangover_manual_ms=20)),
+    scheduler=SchedulerConfig(
+        web_task_segmentation=SegmentationConfig(pause_ms=600, hangover_manual_ms=20, close_grace_ms=300)
+    ),
 )
 """Defaults but for a free port and waits that a test need not sit through."""
 
@@ -37,7 +39,7 @@ async def scheduler(redis: EmbeddedRedis, config: Config) -> AsyncIterator[Sched
 
 @pytest.fixture
 async def peers(scheduler: Scheduler) -> AsyncIterator[Peers]:
-    async with Peers.of(scheduler.url) as opened:
+    async with Peers.of(scheduler.url, scheduler.context.store) as opened:
         yield opened
 
 

@@ -1,6 +1,6 @@
 """Peers of a scheduler for tests: a client and a node that say exactly what a test wants, over real WebSockets."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
@@ -9,9 +9,11 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
+from lingua_scheduler.store.store import Store
+from tests.support.waiting import wait_until
 
 M = TypeVar("M")
-RECEIVE_S = 15.0
+RECEIVE_S = 4.0
 """Generous: it bounds a broken test, it does not measure."""
 
 
@@ -45,13 +47,14 @@ class Peer:
                 return message
 
     async def wait_closed(self) -> int | None:
-        """Read to the end of the socket; its close code."""
+        """Read to the end of the socket; the close code it was sent."""
         while True:
             message = await self.ws.receive(timeout=RECEIVE_S)
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 self.received.append(self._decode(message.data))
                 continue
-            return self.ws.close_code
+            # Not `close_code`: that is 1006 where our own reply to the close frame found the socket gone.
+            return message.data if message.type is WSMsgType.CLOSE else self.ws.close_code
 
 
 class ClientPeer(Peer):
@@ -84,6 +87,8 @@ class NodePeer(Peer):
     """A node that answers only when the test says so."""
 
     node_id = ""
+    is_selectable: Callable[[str], Awaitable[bool]] | None = None
+    """Tells whether the store has taken the node's heartbeat, which nothing on the wire says."""
 
     def _decode(self, frame: str | bytes) -> Any:
         return codec.decode_scheduler(frame)[0]
@@ -94,6 +99,8 @@ class NodePeer(Peer):
         ack = await self.wait_for(node_wire.NodeRegisterAck)
         self.node_id = ack.node_id
         await self.heartbeat()
+        if (asked := self.is_selectable) is not None:
+            await wait_until(lambda: asked(self.node_id), f"{self.node_id} to be selectable")
         return ack
 
     async def heartbeat(self, **usage: Any) -> None:
@@ -143,18 +150,26 @@ def registration(node_id: str | None, src: str = "en", tgt: str = "pt", **fields
 class Peers:
     """Opens peers of one scheduler and closes them all at the end."""
 
-    def __init__(self, url: str, http: ClientSession) -> None:
+    def __init__(self, url: str, http: ClientSession, store: Store | None) -> None:
         self._url = url
         self._http = http
+        self._store = store
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, url: str) -> AsyncGenerator[Self]:
+    async def of(cls, url: str, store: Store | None = None) -> AsyncGenerator[Self]:
         async with ClientSession() as http:
-            yield cls(url, http)
+            yield cls(url, http, store)
 
     async def client(self) -> ClientPeer:
         return ClientPeer(await self._http.ws_connect(f"{self._url}/ws/session"))
 
     async def node(self) -> NodePeer:
-        return NodePeer(await self._http.ws_connect(f"{self._url}/ws/node", max_msg_size=16 << 20))
+        node = NodePeer(await self._http.ws_connect(f"{self._url}/ws/node", max_msg_size=16 << 20))
+        if (store := self._store) is not None:
+
+            async def is_selectable(node_id: str) -> bool:
+                return any(one.node_id == node_id and one.pairs for one in await store.nodes.snapshot())
+
+            node.is_selectable = is_selectable
+        return node

@@ -1,6 +1,7 @@
 """The message tables of `docs/protocol.md`, made from the structs themselves.
 
-`python -m lingua_scheduler.protocol.catalogue docs/protocol.md` rewrites the tables in place; a test holds them current.
+`python -m lingua_scheduler.protocol.catalogue docs/protocol.md` rewrites the tables in place; a test holds them
+current.
 """
 
 import sys

@@ -16,6 +16,9 @@ class Metrics:
         self.utterances = Counter("lingua_utterances", "Utterances finalized", ["reason"], registry=registry)
         self.outcomes = Counter("lingua_job_outcomes", "Concluded jobs", ["outcome"], registry=registry)
         self.selections = Counter("lingua_selections", "Answers of placement", ["answer"], registry=registry)
+        self.passed_over = Counter(
+            "lingua_nodes_passed_over", "Nodes that could not take a job, when none could", ["why"], registry=registry
+        )
         self.refused = Counter("lingua_refused_reports", "Reports of nodes refused", ["why"], registry=registry)
         self.retries = Counter("lingua_job_retries", "Further attempts, by cause", ["cause"], registry=registry)
         self.crashes = Counter("lingua_machine_crashes", "Sessions or nodes ended by a bug", registry=registry)

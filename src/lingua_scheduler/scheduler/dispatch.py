@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, assert_never
 
 from lingua_scheduler.core.jobs import events as job
-from lingua_scheduler.core.placement import Selected
+from lingua_scheduler.core.placement import AlreadyDone, Queued, Selected, SelectReply, StaleAttempt, Unplaced
 from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.protocol.node import JobCancel
 from lingua_scheduler.runtime.logs import get_logger
@@ -87,9 +87,21 @@ class Dispatch:
         )
         if reply is None:
             return
-        self._context.metrics.selections.labels(type(reply).__name__).inc()
+        self._count(reply)
         node = self._traits(reply) if isinstance(reply, Selected) else None
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
+
+    def _count(self, reply: SelectReply) -> None:
+        match reply:
+            case Selected():
+                answer = reply.why
+            case Unplaced():
+                answer = reply.reason.value
+                for why, count in reply.counts.items():
+                    self._context.metrics.passed_over.labels(why).inc(count)
+            case Queued() | AlreadyDone() | StaleAttempt():
+                answer = type(reply).__name__
+        self._context.metrics.selections.labels(answer).inc()
 
     async def _finish(self, effect: job.FinishJob, owner: SessionActor) -> None:
         reply = await self._ask(

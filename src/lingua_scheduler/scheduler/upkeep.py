@@ -45,6 +45,10 @@ class Upkeep:
             version=__version__,
             address=address,
         )
+        try:
+            await self._round(0)
+        except StoreError as error:
+            self._store_is(False, str(error))
         self._context.scope.start(self._run(), "upkeep")
 
     async def drain(self) -> None:
@@ -64,8 +68,9 @@ class Upkeep:
             _log.warning("presence not withdrawn", error=str(error))
 
     async def _run(self) -> None:
-        count = 0
+        count = 1
         while True:
+            await asyncio.sleep(ROUND_S)
             try:
                 await self._round(count)
             except StoreError as error:
@@ -73,7 +78,6 @@ class Upkeep:
             else:
                 self._store_is(True, "")
                 count += 1
-            await asyncio.sleep(ROUND_S)
 
     async def _round(self, count: int) -> None:
         store = self._context.store

@@ -1,6 +1,7 @@
 """What an attempt asks of the store and tells the node: pure translation of a job into messages."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Literal
 
 from lingua_scheduler.core.jobs.config import JobsConfig
@@ -10,6 +11,14 @@ from lingua_scheduler.core.utterance import JobSpec
 from lingua_scheduler.protocol.audio import samples_to_ms
 from lingua_scheduler.protocol.ids import AUTO, InstanceId, Language, NodeId
 from lingua_scheduler.protocol.node import JobAssign
+
+
+@dataclass(frozen=True, slots=True)
+class Avoid:
+    """Nodes that should not get this attempt; where `is_soft`, one of them may if nobody else could."""
+
+    nodes: frozenset[NodeId]
+    is_soft: bool
 
 
 def job_key(spec: JobSpec) -> str:
@@ -36,7 +45,7 @@ def select_request(
     instance_id: InstanceId,
     *,
     wait_ms: int,
-    exclude: frozenset[NodeId],
+    avoid: Avoid,
     affinity: NodeId | None,
 ) -> SelectRequest:
     spec = job.spec
@@ -53,8 +62,8 @@ def select_request(
         wait_ms=wait_ms,
         trace_id=spec.speaker.trace_id,
         preferred_instance=instance_id,
-        exclude=exclude,
-        exclude_is_soft=False,
+        exclude=avoid.nodes,
+        exclude_is_soft=avoid.is_soft,
         affinity_node=affinity,
         affinity_wait_ms=config.affinity_wait_ms if affinity else 0,
         bind=_binds(job, config),

@@ -1,7 +1,7 @@
 """How a job finds a node and gets to it: gate, question, wait, parking, sending, and the next attempt elsewhere."""
 
 from lingua_scheduler.core.jobs import events as ev
-from lingua_scheduler.core.jobs.assign import assign_message, select_request
+from lingua_scheduler.core.jobs.assign import Avoid, assign_message, select_request
 from lingua_scheduler.core.jobs.book import Book
 from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces
 from lingua_scheduler.core.jobs.events import NodeTraits
@@ -52,13 +52,15 @@ def select(book: Book, job: Job) -> None:
     if job.give_up_ms is None:
         job.give_up_ms = book.now_ms + config.pending_timeout_ms
     never_again = frozenset(book.seen_by.get(job.index, ()))
-    exclude = never_again if job.is_relaxed else never_again | job.failed_on.keys()
+    exclude = never_again if job.is_relaxed and never_again else never_again | job.failed_on.keys()
+    is_soft = job.is_relaxed and not never_again
     keeper = book.lane_of(job).keeper_for(job, config)
     affinity = keeper.node_id if keeper is not None and keeper.node_id not in exclude else None
     book.move(job, Phase.SELECTING)
     job.is_asking = True
     wait_ms = max(0, job.give_up_ms - book.now_ms)
-    request = select_request(job, config, book.instance_id, wait_ms=wait_ms, exclude=exclude, affinity=affinity)
+    avoid = Avoid(exclude, is_soft)
+    request = select_request(job, config, book.instance_id, wait_ms=wait_ms, avoid=avoid, affinity=affinity)
     book.emit(ev.SelectNode(request))
 
 
@@ -82,6 +84,10 @@ def on_placement_replied(book: Book, event: ev.PlacementReplied) -> None:
         case Queued(retry_ms=retry_ms):
             if was_offered:
                 select(book, job)
+            elif _relax(job):
+                # Whoever is waited for may be a node that failed this job: from now on the store may fall back on one,
+                # where there is no other.
+                _wait(book, job, _same_node_pause_ms(book, job))
             else:
                 _wait(book, job, min(max(retry_ms, 1), book.config.reselect_ms))
         case Unplaced():
@@ -123,13 +129,25 @@ def _on_unplaced(book: Book, job: Job, reply: Unplaced) -> None:
     config = book.config
     counts = ", ".join(f"{count} {why}" for why, count in sorted(reply.counts.items()) if count)
     job.fault = Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, f"{reply.reason}: {counts}".rstrip(": "))
-    if not job.is_relaxed and 2 in job.failed_on.values():
-        job.is_relaxed = True
-        _wait(book, job, min(max(job.retry_after_ms, config.same_node_backoff_ms), config.same_node_backoff_max_ms))
+    if _relax(job):
+        _wait(book, job, _same_node_pause_ms(book, job))
     elif job.attempt == 1 and reply.reason in HOPELESS:
         fail(book, job, job.fault)
     else:
         _wait(book, job, config.reselect_ms)
+
+
+def _relax(job: Job) -> bool:
+    """Whether nodes of protocol 2 that failed the job may be asked again from now on; False where they already may."""
+    if job.is_relaxed or 2 not in job.failed_on.values():
+        return False
+    job.is_relaxed = True
+    return True
+
+
+def _same_node_pause_ms(book: Book, job: Job) -> int:
+    config = book.config
+    return min(max(job.retry_after_ms, config.same_node_backoff_ms), config.same_node_backoff_max_ms)
 
 
 def _on_stale(book: Book, job: Job, reply: StaleAttempt) -> None:
