@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -33,6 +32,7 @@ from lingua_scheduler.node.engines.base import (
     Stage,
     primary,
 )
+from lingua_scheduler.node.engines.codes import from_three_letters
 from lingua_scheduler.node.engines.kind import EngineKind
 from lingua_scheduler.node.engines.spec import EngineSpec
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -49,16 +49,6 @@ _END: Final = "[]"
 _GENERATE_UNMARKED: Final = "-n"
 """Unknown words come out as they went in, without Apertium's asterisk."""
 _PR_SET_PDEATHSIG: Final = 1
-# Newer language packages name their modes by three letters.
-_THREE_LETTERS: Mapping[str, str] = {
-    code[:3]: code[4:]
-    for line in (
-        "eng:en spa:es por:pt cat:ca fra:fr ita:it glg:gl oci:oc ron:ro arg:an epo:eo deu:de nld:nl afr:af swe:sv",
-        "dan:da nob:nb nno:nn isl:is rus:ru ukr:uk bel:be pol:pl ces:cs slv:sl hbs:sh mkd:mk bul:bg eus:eu bre:br",
-        "cym:cy kaz:kk tat:tt tur:tr ara:ar mlt:mt hin:hi urd:ur ind:id",
-    )
-    for code in line.split()
-}
 
 
 class Apertium:
@@ -194,8 +184,10 @@ def _modes(spec: EngineSpec) -> dict[Pair, Path]:
 
 
 def _code(part: str) -> Language | None:
+    """`pt_BR` or `por`, of which newer packages name their modes."""
     head, _, region = part.partition("_")
-    return language(f"{_THREE_LETTERS.get(head, head)}-{region}" if region else _THREE_LETTERS.get(head, head))
+    code = from_three_letters(head)
+    return language(f"{code}-{region}") if code and region else code
 
 
 def _missing(spec: EngineSpec) -> str | None:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from lingua_scheduler.node.engines import apertium, bergamot, espeak, pico, pivot, scripted, whisper
+from lingua_scheduler.node.engines import apertium, bergamot, ctranslate, espeak, pico, pivot, scripted, whisper
 from lingua_scheduler.node.engines.kind import EngineKind
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec
 
@@ -15,6 +15,7 @@ SHIPPED: tuple[EngineKind, ...] = (
     bergamot.KIND,
     apertium.KIND,
     pivot.KIND,
+    ctranslate.KIND,
     espeak.KIND,
     pico.KIND,
     *scripted.KINDS,

@@ -14,6 +14,9 @@ from lingua_scheduler.protocol.ids import Language
 # Where to cut, best first: after the end of a sentence, after a clause, at a space.
 _CUTS = (re.compile(r"[.!?…](?=\s)|[。！？；]"), re.compile(r"[,;:–—](?=\s)|[，、：]"), re.compile(r"(?=\s)"))
 
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)]*(?=\s)|[。！？；]+[”’」』）]*")
+_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Srta|Jr|Mme|Mlle|Hr|Fr|vs|etc|[A-ZÀ-Þ])\.$")
+
 _LATIN, _HAN, _KANA, _HANGUL = "Latin", "Han", "Kana", "Hangul"
 _NAMED: Mapping[str, str] = {"CJK": _HAN, "HIRAGANA": _KANA, "KATAKANA": _KANA, "IDEOGRAPHIC": _HAN}
 _SCRIPTS: Mapping[str, frozenset[str]] = {
@@ -122,6 +125,17 @@ def split_text(text: str, max_chars: int) -> list[str]:
         pieces.append(rest[:at].rstrip())
         rest = rest[at:].lstrip()
     return [*pieces, rest] if rest else pieces
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each stripped and not empty. A title or an initial (`Mr.`, `J.`) ends none."""
+    found: list[str] = []
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        if _ABBREVIATION.search(text, start, end.end()) is None:
+            found.append(text[start : end.end()].strip())
+            start = end.end()
+    return [part for part in (*found, text[start:].strip()) if part]
 
 
 def wrong_script(text: str, language: Language) -> str | None:
