@@ -25,17 +25,33 @@ class Rig:
     peer: Peer
     told: list[str]
     """What a person sees on the console."""
+    session: str = "s-1"
+    """Of the jobs that `assign` makes; their ids begin with it where it is not the usual one."""
 
     def assign(self, index: int, start: int, end: int, **fields: Any) -> None:
         """A job with samples `start` to `end` of the session's counted time line; `fields` as `harness.job`."""
         carried = fields.get("carried_audio_ms") or 0
-        usual = {"start_samples": start - carried * RATE // 1000} if "start_samples" not in fields else {}
-        self.peer.assign(job(index, **usual, **fields), counted(start, end))
+        usual: dict[str, Any] = {
+            "job_id": self.job(index),
+            "session_id": self.session,
+            "start_samples": start - carried * RATE // 1000,
+        }
+        self.peer.assign(job(index, **(usual | fields)), counted(start, end))
 
     async def ask(self, index: int, start: int, end: int, **fields: Any) -> JobResult:
         """Assign a job and wait for its result."""
         self.assign(index, start, end, **fields)
-        return await self.peer.result(f"job-{index}")
+        return await self.result(index)
+
+    async def result(self, index: int) -> JobResult:
+        return await self.peer.result(self.job(index))
+
+    def results(self) -> list[JobResult]:
+        """Those of this session, in the order of arrival."""
+        return [result for result in self.peer.all(JobResult) if result.session_id == self.session]
+
+    def job(self, index: int) -> str:
+        return f"job-{index}" if self.session == "s-1" else f"{self.session}-{index}"
 
     async def leave(self) -> None:
         """As SIGTERM does; returns when the node is gone."""
@@ -43,7 +59,7 @@ class Rig:
         await asyncio.gather(self.task, return_exceptions=True)
 
     def acks(self) -> list[tuple[str, int]]:
-        return [(ack.job_id, ack.attempt_id) for ack in self.peer.all(JobAck)]
+        return [(ack.job_id, ack.attempt_id) for ack in self.peer.all(JobAck) if ack.session_id == self.session]
 
     def registration(self) -> NodeRegister:
         return self.peer.all(NodeRegister)[0]

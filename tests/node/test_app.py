@@ -104,51 +104,12 @@ async def test_one_recognition_serves_all_languages_of_an_utterance():
     assert [result.text_translated for result in results] == ["[pt] [0:16000]", "[es] [0:16000]"]
 
 
-async def test_short_audio_is_held_for_the_next_job_and_merged_into_it():
-    async with running_node() as rig:
-        rig.assign(0, 0, SECOND // 2, **TIMEOUT)
-        held = await rig.peer.wait(JobHeld)
-        whole = await rig.ask(1, SECOND // 2, 2 * SECOND)
-        merged = await rig.peer.result("job-0")
-    assert (held.job_id, held.reason) == ("job-0", "short")
-    assert 0 < held.deadline_ms <= 10_000
-    assert whole.text_asr == "[0:32000]"
-    assert (merged.success, merged.merged_into) == (True, "job-1")
-
-
 async def test_held_audio_does_not_take_the_last_slot():
     async with running_node(capacity=1) as rig:
         rig.assign(0, 0, SECOND // 2, **TIMEOUT)
         await rig.peer.wait(JobHeld)
         whole = await rig.ask(1, SECOND // 2, SECOND)
     assert whole.text_asr == "[0:16000]"
-
-
-async def test_a_monologue_is_recognised_to_the_last_sample():
-    """10 + 10 + 10 s without a pause, then 5 s: 35.000 s, each job one result, tails carried on."""
-    async with running_node() as rig:
-        ends = [10, 20, 30, 35]
-        results: list[JobResult] = []
-        for index, end in enumerate(ends):
-            flags = MAX_DURATION if end <= 30 else {}
-            results.append(await rig.ask(index, (ends[index - 1] if index else 0) * SECOND, end * SECOND, **flags))
-    assert all(result.success for result in results)
-    assert all(result.carried_ms for result in results[:3])
-    assert results[3].carried_ms is None
-    spans = [span for result in results for span in heard(result.text_asr)]
-    assert sum(end - start for start, end in spans) == 35 * SECOND
-
-
-async def test_repeats_are_acknowledged_and_done_once():
-    async with running_node("scripted?service_ms=50") as rig:
-        for _ in range(3):
-            rig.assign(0, 0, SECOND)
-        await rig.peer.result("job-0")
-        await rig.ask(1, SECOND, 2 * SECOND)
-        results = [result.job_id for result in rig.peer.all(JobResult)]
-        acks = rig.acks()
-    assert results == ["job-0", "job-1"]
-    assert acks == [("job-0", 1)] * 3 + [("job-1", 1)]
 
 
 async def test_a_later_attempt_replaces_the_earlier():
@@ -173,15 +134,6 @@ async def test_a_cancelled_job_says_nothing_and_frees_its_place():
         results = rig.peer.all(JobResult)
     assert result.text_asr == "[16000:32000]"
     assert [one.job_id for one in results] == ["job-1"]
-
-
-async def test_audio_carried_from_a_finished_job_is_forgotten_when_that_is_cancelled():
-    async with running_node() as rig:
-        first = await rig.ask(0, 0, 10 * SECOND, **MAX_DURATION)
-        rig.peer.cancel("job-0")
-        second = await rig.ask(1, 10 * SECOND, 11 * SECOND)
-    assert first.carried_ms
-    assert heard(second.text_asr) == [(10 * SECOND % 65_536, 10 * SECOND % 65_536 + SECOND)]
 
 
 async def test_partial_texts_come_while_a_session_streams():
@@ -265,30 +217,6 @@ async def test_told_to_leave_it_finishes_says_what_it_holds_and_takes_nothing_ne
     }
     assert rig.task.cancelled()
     assert rig.peer.close_code == 1000
-
-
-async def test_an_operator_may_drain_and_resume_it():
-    async with running_node() as rig:
-        rig.peer.control("drain")
-        await rig.peer.wait(NodeDrain)
-        rig.assign(0, 0, SECOND)
-        await rig.peer.wait(JobReject, lambda message: message.code == "DRAINING")
-        rig.peer.control("resume")
-        result = await rig.ask(1, 0, SECOND)
-    assert result.success
-
-
-async def test_engines_are_loaded_anew_on_request_without_refusing_a_job():
-    async with running_node("scripted?service_ms=50") as rig:
-        rig.assign(0, 0, SECOND)
-        rig.peer.control("reload")
-        again = await rig.peer.wait(NodeRegister, nth=2)
-        first = await rig.peer.result("job-0")
-        second = await rig.ask(1, SECOND, 2 * SECOND)
-    assert again.node_id == rig.registration().node_id
-    assert first.success
-    assert second.success
-    assert "engines reloaded" in rig.told
 
 
 async def test_heartbeats_tell_of_the_load_and_of_what_was_done():

@@ -1,6 +1,7 @@
 """What a node does with single jobs: one node with scripted engines serves all these tests."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -8,19 +9,27 @@ import pytest
 import pytest_asyncio
 
 from lingua_scheduler.protocol.messages import Pipeline
-from lingua_scheduler.protocol.node import JobReject, JobResult
+from lingua_scheduler.protocol.node import JobHeld, JobReject, JobResult, NodeDrain, NodeRegister
 from tests.node.harness import job
-from tests.node.rig import Rig, counted, running_node
+from tests.node.rig import Rig, counted, heard, running_node
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECOND = 16_000
+TIMEOUT: dict[str, Any] = {"is_manual_cut": None, "is_timeout_triggered": True}
+MAX_DURATION: dict[str, Any] = {"is_manual_cut": None, "is_max_duration_triggered": True}
 _numbers = count()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig() -> AsyncGenerator[Rig]:
+async def node() -> AsyncGenerator[Rig]:
     async with running_node() as one:
         yield one
+
+
+@pytest.fixture
+def rig(node: Rig) -> Rig:
+    """The node, for a session of the test's own."""
+    return replace(node, session=f"s-{next(_numbers)}")
 
 
 async def ask(rig: Rig, audio: bytes | None = None, **fields: Any) -> JobResult:
@@ -109,3 +118,75 @@ async def test_a_listener_in_the_speakers_language_gets_the_words_themselves(rig
     result = await ask(rig, tgt_lang="en")
     assert result.text_translated == result.text_asr == "[0:16000]"
     assert result.tts_audio
+
+
+async def test_short_audio_is_held_for_the_next_job_and_merged_into_it(rig: Rig):
+    rig.assign(0, 0, SECOND // 2, **TIMEOUT)
+    held = await rig.peer.wait(JobHeld, lambda message: message.job_id == rig.job(0))
+    whole = await rig.ask(1, SECOND // 2, 2 * SECOND)
+    merged = await rig.result(0)
+    assert (held.attempt_id, held.reason) == (1, "short")
+    assert 0 < held.deadline_ms <= 10_000
+    assert whole.text_asr == "[0:32000]"
+    assert (merged.success, merged.merged_into) == (True, rig.job(1))
+
+
+async def test_a_later_attempt_of_a_held_job_is_the_one_that_ends(rig: Rig):
+    rig.assign(0, 0, SECOND // 2, **TIMEOUT)
+    rig.assign(0, 0, SECOND // 2, **TIMEOUT, attempt_id=2)
+    held = await rig.peer.wait(JobHeld, lambda message: message.job_id == rig.job(0), nth=2)
+    whole = await rig.ask(1, SECOND // 2, 2 * SECOND)
+    assert held.attempt_id == 2
+    assert whole.text_asr == "[0:32000]"
+    assert (await rig.result(0)).attempt_id == 2
+
+
+async def test_a_monologue_is_recognised_to_the_last_sample(rig: Rig):
+    """10 + 10 + 10 s without a pause, then 5 s: 35.000 s, each job one result, tails carried on."""
+    starts = [0, 10, 20, 30, 35]
+    results: list[JobResult] = []
+    for index, end in enumerate(starts[1:]):
+        flags = MAX_DURATION if end <= 30 else {}
+        results.append(await rig.ask(index, starts[index] * SECOND, end * SECOND, **flags))
+    assert all(result.success for result in results)
+    assert all(result.carried_ms for result in results[:3])
+    assert results[3].carried_ms is None
+    spans = [span for result in results for span in heard(result.text_asr)]
+    assert sum(end - start for start, end in spans) == 35 * SECOND
+
+
+async def test_audio_carried_from_a_finished_job_is_forgotten_when_that_is_cancelled(rig: Rig):
+    first = await rig.ask(0, 0, 10 * SECOND, **MAX_DURATION)
+    rig.peer.cancel(rig.job(0))
+    second = await rig.ask(1, 10 * SECOND, 11 * SECOND)
+    assert first.carried_ms
+    assert heard(second.text_asr) == [(10 * SECOND % 65_536, 10 * SECOND % 65_536 + SECOND)]
+
+
+async def test_repeats_are_acknowledged_and_done_once(rig: Rig):
+    for _ in range(3):
+        rig.assign(0, 0, SECOND)
+    await rig.result(0)
+    rig.assign(0, 0, SECOND)
+    await rig.ask(1, SECOND, 2 * SECOND)
+    assert [result.job_id for result in rig.results()] == [rig.job(0), rig.job(1)]
+    assert rig.acks() == [(rig.job(0), 1)] * 4 + [(rig.job(1), 1)]
+
+
+async def test_an_operator_may_drain_and_resume_it(rig: Rig):
+    rig.peer.control("drain")
+    await rig.peer.wait(NodeDrain)
+    rig.assign(0, 0, SECOND)
+    await rig.peer.wait(JobReject, lambda message: message.code == "DRAINING")
+    rig.peer.control("resume")
+    assert (await rig.ask(1, 0, SECOND)).success
+
+
+async def test_engines_are_loaded_anew_on_request_without_refusing_a_job(rig: Rig):
+    rig.assign(0, 0, SECOND)
+    rig.peer.control("reload")
+    again = await rig.peer.wait(NodeRegister, nth=2)
+    assert (await rig.result(0)).success
+    assert (await rig.ask(1, SECOND, 2 * SECOND)).success
+    assert again.node_id == rig.registration().node_id
+    assert "engines reloaded" in rig.told

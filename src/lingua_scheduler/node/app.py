@@ -25,8 +25,8 @@ from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, check_ur
 from lingua_scheduler.node.machine_load import MachineLoad
 from lingua_scheduler.node.meter import Meter
 from lingua_scheduler.node.pipeline import Pipeline
+from lingua_scheduler.node.workers.calibrate import CAPACITY_MAX, Calibration, calibrate
 from lingua_scheduler.node.workers.host import EngineHost
-from lingua_scheduler.node.workers.lane import LaneStatus
 from lingua_scheduler.protocol.ids import JobId, NodeId, valid_id
 from lingua_scheduler.protocol.node import (
     ActiveJob,
@@ -107,13 +107,27 @@ class NodeApp:
         for line in capabilities.console_lines(self._engines.host):
             self._report(line)
         pairs = capabilities.language_capabilities(self._engines.host).supported_language_pairs
-        self._jobs.capacity = self._config.capacity or 2 * sum(lane.slots for lane in self._asr_lanes())
-        self._report(f"capacity: {self._jobs.capacity} jobs at once")
         if not pairs:
             _give_up("no language goes all the way: the engines recognise, translate and speak none in common")
+        self._jobs.capacity = self._config.capacity or await self._measure_capacity()
+        self._report(f"capacity: {self._jobs.capacity} jobs at once")
 
-    def _asr_lanes(self) -> list[LaneStatus]:
-        return [lane for lane in self._engines.host.status() if lane.stage is Stage.ASR]
+    async def _measure_capacity(self) -> int:
+        """What the engines do together in the time that a speaker will wait; as many as recognise, if that fails."""
+        host = self._engines.host
+        measured: Calibration | None = None
+        try:
+            measured = await calibrate(host)
+        except* EngineError as errors:
+            self._report(f"note: capacity could not be measured: {_line(errors.exceptions[0])}")
+        if measured is None:
+            return max(1, sum(lane.slots for lane in host.status() if lane.stage is Stage.ASR))
+        stages = f"{measured.asr_ms:.0f} + {measured.nmt_ms:.0f} + {measured.tts_ms:.0f} ms"
+        self._report(
+            f"measured: {measured.audio_ms / 1000:.1f} s of speech take {stages} (recognise, translate, speak); "
+            f"{measured.jobs_per_s:.1f} such jobs a second"
+        )
+        return measured.capacity
 
     async def _work(self) -> None:
         self._scope.start(self._look(), "node-look")
@@ -257,7 +271,7 @@ class NodeApp:
 
 def _plan(config: NodeConfig) -> EnginePlan:
     plan = make_plan(config.engines)
-    return replace(plan, queue_max=max(plan.queue_max, QUEUE_PER_JOB * config.capacity))
+    return replace(plan, queue_max=max(plan.queue_max, QUEUE_PER_JOB * (config.capacity or CAPACITY_MAX)))
 
 
 def _settings(config: NodeConfig) -> LinkSettings:
