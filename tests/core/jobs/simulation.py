@@ -7,6 +7,7 @@ exactly which samples were said, by whom, and how often.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.config import JobsConfig
@@ -126,17 +127,17 @@ class FakeNode:
             if gone and taker in self.tasks:
                 self.tasks[taker].taken = minus(self.tasks[taker].taken, gone)
 
-    def result(self, task: Task, **fields: object) -> None:
+    def result(self, task: Task, **fields: Any) -> None:
+        settled: dict[str, Any] = {"success": True, **fields}
         message = JobResult(
             job_id=task.job_id,
             attempt_id=task.attempt,
             node_id=self.traits.node_id,
             session_id="s",
             utterance_index=task.index,
-            success=True,
             trace_id="t",
+            **settled,
         )
-        message = type(message)(**{name: getattr(message, name) for name in message.__struct_fields__} | fields)
         self.outbox.append(ev.ResultArrived(message, self.traits.node_id))
 
     def process(self, task: Task, random: Random) -> None:
@@ -201,6 +202,8 @@ class Simulation:
         self.machine.check()
         for effect in effects:
             self._perform(effect)
+        is_alive = bool(self.asked) or self.machine.next_deadline_ms() is not None
+        assert self.machine.is_idle or is_alive, "a job is open and nothing will ever happen"
 
     def _perform(self, effect: JobEffect) -> None:
         match effect:
@@ -321,10 +324,7 @@ class Simulation:
             return ev.PlacementReplied(request.job_id, request.attempt, reply)
         if not self.is_calm and self.random.random() < 0.1:
             return ev.PlacementReplied(request.job_id, request.attempt, Queued(1, 100))
-        if affinity in able and self.random.random() < 0.8:
-            name = affinity
-        else:
-            name = self.random.choice(able)
+        name = affinity if affinity in able and self.random.random() < 0.8 else self.random.choice(able)
         node = self.nodes[name].traits
         reply = Selected(node.node_id, HERE, request.attempt, "two_choices")
         return ev.PlacementReplied(request.job_id, request.attempt, reply, node)

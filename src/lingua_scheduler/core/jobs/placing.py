@@ -52,7 +52,7 @@ def select(book: Book, job: Job) -> None:
     if job.give_up_ms is None:
         job.give_up_ms = book.now_ms + config.pending_timeout_ms
     never_again = frozenset(book.seen_by.get(job.index, ()))
-    exclude = never_again if job.is_relaxed and never_again else never_again | job.failed_on.keys()
+    exclude = never_again if job.is_relaxed and never_again else never_again.union(job.failed_on)
     is_soft = job.is_relaxed and not never_again
     keeper = book.lane_of(job).keeper_for(job, config)
     affinity = keeper.node_id if keeper is not None and keeper.node_id not in exclude else None
