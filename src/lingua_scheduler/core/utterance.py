@@ -49,7 +49,7 @@ class Utterance:
     """A finalized stretch of speech. `audio` is as the client sent it: Opus packets with length prefixes, or PCM16."""
 
     index: int
-    audio: bytes
+    audio: bytes = field(repr=False)
     audio_format: AudioFormat
     sample_rate: int
     start_samples: int

@@ -271,7 +271,7 @@ class Simulation:
             if not self.step():
                 break
         else:
-            raise AssertionError(f"no end: {self.machine.book.jobs}")
+            raise AssertionError(f"no end: {[(job.job_id, job.phase) for job in self.machine.book.jobs.values()]}")
 
     def _request(self) -> None:
         reason = self.random.choice([MANUAL, TIMEOUT, MAX, MAX, FinalizeReason.SESSION_CLOSE])
@@ -317,7 +317,8 @@ class Simulation:
         self.feed(failure if is_failing else event)
 
     def _placement(self, request: SelectRequest) -> ev.PlacementReplied:
-        able = [name for name, node in self.nodes.items() if node.is_alive and name not in request.exclude]
+        alive = [name for name, node in self.nodes.items() if node.is_alive]
+        able = [name for name in alive if name not in request.exclude] or (alive if request.exclude_is_soft else [])
         affinity = request.affinity_node
         if not able:
             reply = Unplaced(NoNodeReason.ALL_EXCLUDED, {"excluded": 3})

@@ -4,7 +4,7 @@ One machine owns all jobs of one session, because audio that a node holds or car
 name the attempt they speak of; the machine ignores (and counts) those of any other attempt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lingua_scheduler.core.placement import SelectReply, SelectRequest
@@ -209,7 +209,7 @@ class SendAssign:
 
     node: NodeTraits
     assign: JobAssign
-    audio: bytes
+    audio: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
