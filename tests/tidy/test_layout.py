@@ -1,7 +1,11 @@
 """Every package has tests, every script and page a head, every requirement a pin."""
 
-import re
+import contextlib
 import tomllib
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.tidy import sources
 
@@ -11,11 +15,21 @@ TESTED_AS_A_WHOLE = {"cli": "e2e", "client": "e2e", "web": "browser"}
 COMMENT = {".lua": "--", ".js": ("//", "/*"), ".css": "/*"}
 
 
-def _normal(requirement: str) -> str:
-    """The project's name in a requirement or a constraint, as indexes compare it."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found, requirement
-    return re.sub(r"[._-]+", "-", found[0]).lower()
+def _needed(requirements: list[str]) -> set[str]:
+    """Names of these requirements and of all that they need on this machine, as far as it is installed."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(Requirement(one), "") for one in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for wanted in ("", *requirement.extras):
+            if (name, wanted) not in seen:
+                seen.add((name, wanted))
+                with contextlib.suppress(metadata.PackageNotFoundError):
+                    waiting += [(Requirement(one), wanted) for one in metadata.requires(name) or []]
+    return {name for name, _ in seen}
 
 
 def test_every_package_has_tests():
@@ -45,7 +59,13 @@ def test_every_requirement_is_pinned():
     wanted += [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
     wanted += project["dependency-groups"]["dev"]
     lines = (sources.ROOT / "constraints.txt").read_text().splitlines()
-    pins = {_normal(line) for line in lines if "==" in line}
+    pins = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
 
-    assert not {_normal(one) for one in wanted} - pins - {"lingua-scheduler"}
+    assert not _needed(wanted) - pins - {"lingua-scheduler"}
     assert not [line for line in lines if "://" in line or line.startswith("-")], "no addresses, no options"
+
+
+def test_what_a_requirement_needs_is_followed():
+    assert {"pytest", "pluggy"} <= _needed(["pytest"])
+    assert "hiredis" in _needed(["redis[hiredis]"])
+    assert _needed(["pytest; python_version < '3'"]) == set()
