@@ -13,6 +13,7 @@ from lingua_scheduler.node.engines.base import Speech
 from lingua_scheduler.protocol.audio import opus_samples
 from lingua_scheduler.protocol.codec import decode_audio
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.messages import Pipeline
 from lingua_scheduler.protocol.node import (
     ActiveJob,
     JobAck,
@@ -102,6 +103,25 @@ async def test_one_recognition_serves_all_languages_of_an_utterance():
         rig.assign(0, 0, SECOND, job_id="es", tgt_lang="es")
         results = [await rig.peer.result(name) for name in ("pt", "es")]
     assert [result.text_translated for result in results] == ["[pt] [0:16000]", "[es] [0:16000]"]
+
+
+@pytest.mark.parametrize(("options", "reasons"), [("", None), ("?fail_every=1", ["SEMANTIC_SKIPPED"])])
+async def test_a_repair_that_fails_leaves_the_text_and_says_so(options: str, reasons: list[str] | None):
+    async with running_node(f"scripted,scripted-semantic{options}") as rig:
+        result = await rig.ask(0, 0, SECOND, pipeline=Pipeline(use_semantic=True))
+    assert result.success
+    assert (result.text_asr, result.reason_codes) == ("[0:16000]", reasons)
+
+
+async def test_recognition_that_translates_needs_no_translation_engine():
+    """Spanish comes out of recognition; Portuguese is translated, since that is the better way where there is one."""
+    async with running_node("scripted-asr?translates_to=es+pt,scripted-mt?pairs=en-pt,scripted-tts") as rig:
+        spanish = await rig.ask(0, 0, SECOND, tgt_lang="es")
+        portuguese = await rig.ask(1, 0, SECOND, session_id="s-2")
+        pairs = rig.registration().language_capabilities.supported_language_pairs or []
+    assert spanish.text_translated == "[es] [0:16000]"
+    assert portuguese.text_translated == "[pt] [0:16000]"
+    assert {("en", "es"), ("en", "pt")} <= {(pair.src, pair.tgt) for pair in pairs}
 
 
 async def test_held_audio_does_not_take_the_last_slot():

@@ -24,7 +24,6 @@ from lingua_scheduler.protocol.node import (
     NodeRegister,
     ResourceUsage,
 )
-from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import ConfigError
 from lingua_scheduler.runtime.sockets import Pong
 from tests.node.harness import FakeScheduler, Peer, admit_all, job, refuse_with
@@ -67,11 +66,19 @@ class Recorder:
 
 
 class Rig:
-    def __init__(self, url: str, *, heartbeat_ms: int = 15_000, binary: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        heartbeat_ms: int = 15_000,
+        binary: bool = True,
+        ping_ms: int = 5000,
+        silence_ms: int = 20_000,
+    ) -> None:
         self.agent = Recorder()
         self.told: list[str] = []
-        settings = LinkSettings(url, NodeId("n-1"), heartbeat_ms, binary_audio=binary)
-        self.link = Link(settings, self.agent, Clock(), self.told.append)
+        settings = LinkSettings(url, NodeId("n-1"), heartbeat_ms, binary, ping_ms)
+        self.link = Link(settings, self.agent, self.told.append)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["asyncio.Task[None]"]:
@@ -297,3 +304,22 @@ async def test_a_gateway_without_a_scheduler_behind_it_is_waited_for() -> None:
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     with pytest.raises(ConfigError, match="scheduler's address"):
         check_url(url)
+
+
+async def test_a_connection_that_fell_silent_is_given_up_for_a_new_one():
+    """The peer's process is stopped, or the network swallows everything: no close frame ever comes."""
+    async with FakeScheduler() as scheduler:
+        rig = Rig(scheduler.url, ping_ms=20)
+        async with rig.running():
+            peer = await scheduler.peer()
+            peer.http.transport.pause_reading()  # pyright: ignore[reportOptionalMemberAccess]
+            await (await scheduler.peer(2)).wait(NodeHeartbeat)
+
+
+async def test_a_quiet_connection_that_answers_pings_is_kept():
+    async with FakeScheduler() as scheduler:
+        rig = Rig(scheduler.url, heartbeat_ms=50, ping_ms=20)
+        async with rig.running():
+            peer = await scheduler.peer()
+            await peer.wait(NodeHeartbeat, nth=12)
+    assert len(scheduler.peers) == 1

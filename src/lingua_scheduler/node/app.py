@@ -78,7 +78,7 @@ class NodeApp:
         self._scope = Scope(self._task_failed)
         try:
             self._plan = _plan(config)
-            self._link = Link(_settings(config), self, self._clock, report)
+            self._link = Link(_settings(config), self, report)
         except (ConfigError, EngineError) as error:
             _give_up(error)
         self._engines = EngineKeeper(self._plan, self._task_failed)

@@ -6,7 +6,7 @@ running jobs) comes from its `Agent`; what the scheduler asks goes to it.
 | what ends a connection | what follows |
 |---|---|
 | nobody listens yet, the network, close 1001, 4001 … | again after a back-off with jitter, under the same node id |
-| silence for `SILENCE_MS` although pinged | the same |
+| silence for four pings, 20 s | the same |
 | close 4002 (another process registered this id), 4003, UNAUTHORIZED, INVALID_CAPABILITY_SCHEMA | `LinkRefused` |
 | an address that is no scheduler's: HTTP 401, 403, 404 | `LinkRefused` |
 
@@ -43,7 +43,6 @@ from lingua_scheduler.protocol.node import (
     NodeRegisterAck,
     SchedulerMessage,
 )
-from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import ConfigError
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
@@ -56,7 +55,8 @@ QUEUE_BYTES_MAX = 48 << 20
 CONNECT_TIMEOUT_S = 10.0
 REGISTER_TIMEOUT_S = 15.0
 PING_MS = 5_000
-SILENCE_MS = 20_000
+SILENT_PINGS_MAX = 4
+"""Pings and not milliseconds: a process that was stopped for a while must not blame the other side for it."""
 
 _CLOSE_REGISTER_AGAIN, _CLOSE_REPLACED, _CLOSE_FORBIDDEN = 4001, 4002, 4003
 _FATAL_CODES = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.INVALID_CAPABILITY_SCHEMA})
@@ -99,6 +99,8 @@ class LinkSettings:
     node_id: NodeId
     heartbeat_ms: int
     binary_audio: bool = True
+    ping_ms: int = PING_MS
+    silent_pings_max: int = SILENT_PINGS_MAX
 
 
 def check_url(url: str) -> str:
@@ -116,16 +118,15 @@ def check_url(url: str) -> str:
 class Link:
     """A connection that comes back. `run` owns it; everything else may be called at any time from the loop."""
 
-    def __init__(self, settings: LinkSettings, agent: Agent, clock: Clock, report: Callable[[str], None]) -> None:
+    def __init__(self, settings: LinkSettings, agent: Agent, report: Callable[[str], None]) -> None:
         self.node_id = settings.node_id
         self.outbox = Outbox()
         self._settings = settings
         self._agent = agent
-        self._clock = clock
         self._report = report
         self._socket: Socket | None = None
         """Set while registered."""
-        self._heard_ms = 0
+        self._silent_pings = 0
         self._told = ""
         """The outage that people know of; empty while connected."""
         self._was_registered = False
@@ -215,7 +216,7 @@ class Link:
         background.start(self._watch(socket), "node-watch")
         try:
             while (frame := await socket.receive()) is not None:
-                self._heard_ms = self._clock.now_ms()
+                self._silent_pings = 0
                 self._on_frame(socket, frame)
         finally:
             await background.close()
@@ -249,7 +250,7 @@ class Link:
         if ack.node_id:
             self.node_id = NodeId(ack.node_id)
         self._socket = socket
-        self._heard_ms = self._clock.now_ms()
+        self._silent_pings = 0
         again = "again " if self._was_registered else ""
         self._report(f"registered {again}at {self._settings.url} as {self.node_id}")
         self._was_registered = True
@@ -328,8 +329,9 @@ class Link:
     async def _watch(self, socket: Socket) -> None:
         """Close a connection on which even pings are not answered: the network dropped it without a word."""
         while True:
-            await asyncio.sleep(PING_MS / 1000)
-            if self._clock.now_ms() - self._heard_ms >= SILENCE_MS:
+            await asyncio.sleep(self._settings.ping_ms / 1000)
+            self._silent_pings += 1
+            if self._silent_pings > self._settings.silent_pings_max:
                 socket.close_nowait(1001, "no answer")
                 return
             self._ping(socket)
