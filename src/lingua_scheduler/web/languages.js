@@ -1,0 +1,88 @@
+// The two language pickers, filled with the pairs that nodes serve.
+
+const POOLS = "/api/v1/pools";
+// Shown while no node tells what it serves, so that the page can be looked at.
+const FALLBACK = [
+  ["en", "pt"],
+  ["en", "es"],
+  ["en", "zh"],
+  ["zh", "en"],
+];
+const NAMES = new Intl.DisplayNames(navigator.languages, { type: "language", fallback: "code" });
+
+export class Languages {
+  #from;
+  #to;
+  #pairs = [];
+
+  constructor(from, to) {
+    this.#from = from;
+    this.#to = to;
+    from.addEventListener("change", () => this.#fillTargets(to.value));
+  }
+
+  get from() {
+    return this.#from.value;
+  }
+
+  get to() {
+    return this.#to.value;
+  }
+
+  set disabled(value) {
+    this.#from.disabled = value;
+    this.#to.disabled = value;
+  }
+
+  get canSwap() {
+    return this.#pairs.some(([from, to]) => from === this.to && to === this.from);
+  }
+
+  swap() {
+    if (this.canSwap) this.#choose(this.to, this.from);
+  }
+
+  // Ask the scheduler what is served, keep what was chosen; whether any node serves anything.
+  async refresh(from = this.from, to = this.to) {
+    const served = await fetchPairs();
+    this.#pairs = served.length > 0 ? served : FALLBACK;
+    this.#choose(from, to);
+    return served.length > 0;
+  }
+
+  #choose(from, to) {
+    // What a link asked for is offered even if nobody serves it at this moment: its node may be on its way.
+    from ||= this.#pairs[0][0];
+    if (to && !this.#pairs.some(([a, b]) => a === from && b === to)) this.#pairs = [[from, to], ...this.#pairs];
+    fill(this.#from, this.#pairs.map(([source]) => source), from);
+    this.#fillTargets(to);
+  }
+
+  #fillTargets(chosen) {
+    fill(this.#to, this.#pairs.filter(([source]) => source === this.from).map(([, target]) => target), chosen);
+    this.#to.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+}
+
+async function fetchPairs() {
+  try {
+    const answer = await fetch(POOLS);
+    const { pools = [] } = await answer.json();
+    return pools.filter(({ src, tgt, nodes }) => src !== tgt && nodes > 0).map(({ src, tgt }) => [src, tgt]);
+  } catch {
+    return []; // the scheduler is away: opening a session will say so
+  }
+}
+
+function fill(select, codes, chosen) {
+  const unique = [...new Set(codes)];
+  const options = unique.map((code) => new Option(nameOf(code), code, false, code === chosen));
+  options.sort((a, b) => a.text.localeCompare(b.text));
+  select.replaceChildren(...options);
+  select.value = unique.includes(chosen) ? chosen : (options[0]?.value ?? "");
+}
+
+export function nameOf(code) {
+  const name = NAMES.of(code) ?? code;
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
