@@ -285,6 +285,15 @@ def test_a_missing_index_ends_a_piece_and_loses_nothing() -> None:
     assert shell.plans[job(2)].merged == (job(0),)
 
 
+def test_a_missing_index_ends_a_piece_even_where_the_next_job_brings_no_sample() -> None:
+    """Found by a random schedule: the gap was a mark on the next job's audio, and that had none to carry it."""
+    shell = Shell()
+    shell.feed(arrived(0, 0.5, Cut.TIMEOUT))
+    shell.feed(arrived(2, 0.0, Cut.TIMEOUT))
+    shell.feed(arrived(3, 0.75, Cut.MANUAL))
+    assert len(shell.batches[1].spans) == 2
+
+
 def test_a_position_further_on_ends_a_piece() -> None:
     shell = Shell()
     shell.feed(arrived(0, 0.5, Cut.TIMEOUT, start=0))

@@ -234,6 +234,21 @@ def test_a_dropped_job_gives_back_a_tail_that_nobody_else_knows_of(cut: Cut) -> 
     assert as_spans(shell.said()) == [Span(0, 10 * RATE + RATE // 2)]
 
 
+@pytest.mark.parametrize("index", [1, 2])
+def test_a_tail_given_back_waits_for_the_late_attempt_of_the_job_that_had_it(index: int) -> None:
+    """Found by a random schedule: a later job took the tail, and died with it after the job it belonged to was told."""
+    shell = Shell()
+    shell.feed(arrived(0, true_audio(0, 10 * RATE), Cut.MAX_DURATION))
+    shell.feed(arrived(1, true_audio(10 * RATE, RATE), Cut.MANUAL, index=index))
+    shell.feed(arrived(2, true_audio(11 * RATE, RATE), Cut.MANUAL, index=index + 1))
+    shell.drop(job(1))
+    shell.feed(arrived(1, true_audio(10 * RATE, RATE), Cut.MANUAL, index=index, attempt=2))
+    for number in range(2):
+        shell.report(job(number))
+    assert as_spans(shell.said()) == [Span(0, 11 * RATE)]
+    assert shell.machine.next_deadline_ms() is None
+
+
 def test_a_dropped_job_takes_its_tail_along_even_where_that_was_recognised_for_nobody() -> None:
     shell = Shell()
     shell.feed(arrived(0, 10, Cut.MAX_DURATION))

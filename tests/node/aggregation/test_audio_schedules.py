@@ -74,7 +74,10 @@ class Scheduler:
         sent.attempt += 1
         audio = true_audio(sent.own.start - head, head + len(sent.own))
         start = sent.own.start - head if self.tells_start else None
-        event = AudioArrived(job(sent.number), sent.attempt, sent.index, audio, sent.cut, head, start)
+        following = self.jobs[sent.number + 1 : sent.number + 2]
+        # A tail is for the job that follows. Where that one has its result already, there must be no tail.
+        cut = Cut.MANUAL if following and not following[0].is_open else sent.cut
+        event = AudioArrived(job(sent.number), sent.attempt, sent.index, audio, cut, head, start)
         self.shell.feed(event)
         self.fed.append(event)
 
@@ -224,11 +227,11 @@ def expect_everything_once(scheduler: Scheduler, *, in_order: bool) -> None:
     assert scheduler.shell.machine.next_deadline_ms() is None
 
 
-@pytest.mark.parametrize("faults", [False, True], ids=["calm", "faults"])
-def test_a_thousand_schedules_recognise_exactly_what_was_sent(faults: bool) -> None:
-    for seed in range(500):
-        scheduler = run(random.Random(seed), 30, faults=faults, tells_start=bool(seed % 2))
+@pytest.mark.parametrize(("faults", "seeds"), [(False, 300), (True, 700)], ids=["calm", "faults"])
+def test_a_thousand_schedules_recognise_exactly_what_was_sent(faults: bool, seeds: int) -> None:
+    for seed in range(seeds):
         try:
+            scheduler = run(random.Random(seed), 30, faults=faults, tells_start=bool(seed % 2))
             expect_everything_once(scheduler, in_order=not faults)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}") from error

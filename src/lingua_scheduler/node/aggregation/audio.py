@@ -186,19 +186,15 @@ class AudioAggregator:
         own_tail = [part.span for part in self._all_here() if part.origin == event.job]
         stretches = self._enter(event, own_start, own_tail)
         carried = own_stop - max([own_start, *(part.span.stop for part in stretches)])
-        stretches = self._pop_tail_before(own_start, event.job) + stretches
+        stretches = self._pop_left_by(event.job) + stretches
         return self._launch(_Flight(event.job, stretches, carried=carried))
 
-    def _pop_tail_before(self, position: int, job_id: JobId) -> list[Stretch]:
-        """The waiting tail that ends at `position`, given back when an earlier attempt of this job was dropped."""
-        tail: list[Stretch] = []
-        for part in reversed(self._pending):
-            if part.taker is None and part.span.stop == position:
-                tail.insert(0, replace(part, taker=job_id))
-                position = part.start
-        self._pending = [part for part in self._pending if all(part.start != taken.start for taken in tail)]
+    def _pop_left_by(self, job_id: JobId) -> list[Stretch]:
+        """The tail that was given back when an earlier attempt of this job was dropped, if it still waits."""
+        left = [part for part in self._pending if part.taker is None and part.left_by == job_id]
+        self._pending = [part for part in self._pending if part not in left]
         self._stop_carry_timer_if_idle()
-        return tail
+        return [replace(part, taker=job_id) for part in left]
 
     def _stop_carry_timer_if_idle(self) -> None:
         if all(part.taker is not None for part in self._pending):
@@ -336,7 +332,9 @@ class AudioAggregator:
 
     def _forget(self, job_id: JobId, now_ms: int) -> list[AudioEffect]:
         """Take a job and its audio out of everything that is here; flights that had part of it start over."""
-        given_back = [replace(part, taker=None) for part in self._all_here() if self._goes_back(part, job_id)]
+        given_back = [
+            replace(part, taker=None, left_by=job_id) for part in self._all_here() if self._goes_back(part, job_id)
+        ]
         self._pending = [part for part in self._pending if not part.belongs_to(job_id)]
         effects: list[AudioEffect] = []
         for flight in [flight for flight in self._flights if flight.has_part_of(job_id)]:

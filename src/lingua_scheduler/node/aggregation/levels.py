@@ -14,6 +14,7 @@ _LOUDEST_FLOOR_RMS = 0.01
 """A session without a quiet moment teaches no floor: speech itself must not become the noise it is judged by."""
 _MEMORY_FRAMES = 30 * 50
 _FLOOR_PERCENTILE = 10
+_LOUD_PERCENTILE = 95
 _PAUSE_RATIO = 2.5
 _SPEECH_RATIO = 1.5
 _SPEECH_FRAMES = 5
@@ -51,7 +52,7 @@ class SessionLevels:
         """A frame under this RMS is quiet. Never near the loud parts, however noisy the session."""
         if not self._recent.size:
             return ABSOLUTE_FLOOR_RMS
-        loud = float(np.percentile(self._recent, 95))
+        loud = _percentile(self._recent, _LOUD_PERCENTILE)
         return max(ABSOLUTE_FLOOR_RMS, min(_PAUSE_RATIO * self.floor, loud / 2))
 
     def is_silence(self, pieces: tuple[Audio, ...]) -> bool:
@@ -74,7 +75,13 @@ def _rms(audio: Audio) -> float:
 def _quiet_level(levels: Levels) -> float:
     if not levels.size:
         return ABSOLUTE_FLOOR_RMS
-    return max(ABSOLUTE_FLOOR_RMS, float(np.percentile(levels, _FLOOR_PERCENTILE)))
+    return max(ABSOLUTE_FLOOR_RMS, _percentile(levels, _FLOOR_PERCENTILE))
+
+
+def _percentile(levels: Levels, percent: int) -> float:
+    """Without numpy's interpolation between neighbours, which costs ten times as much and tells nothing here."""
+    rank = (levels.size - 1) * percent // 100
+    return float(np.partition(levels, rank)[rank])
 
 
 def _loudest(levels: Levels) -> float:

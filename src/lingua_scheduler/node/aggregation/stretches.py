@@ -20,6 +20,8 @@ class Stretch:
     """The job that brought it."""
     taker: JobId | None
     """The open job that will report it, or be merged into the one that does; None while it waits for a successor."""
+    left_by: JobId | None = None
+    """The successor that had taken it and was dropped."""
 
     @property
     def span(self) -> Span:
