@@ -30,9 +30,14 @@ A, B, C, D = (node(name) for name in "ABCD")
 OLD = node("OLD", 1)
 
 
+_LAP = b"".join(at.to_bytes(2, "little") for at in range(1 << 16))
+
+
 def pcm(start: int, samples: int) -> bytes:
     """Samples that say where on the time line they are (modulo 2^16)."""
-    return b"".join((at & 0xFFFF).to_bytes(2, "little") for at in range(start, start + samples))
+    first = start % (1 << 16)
+    laps = (first + samples) // (1 << 16) + 1
+    return (_LAP * laps)[2 * first : 2 * (first + samples)]
 
 
 def utterance(

@@ -107,7 +107,8 @@ def on_finish_failed(book: Book, job: Job) -> None:
         job.give_up_ms = book.now_ms + book.config.job_timeout_ms
         book.move(job, Phase.CLOSING)
         _conclude(book, job)
-    job.deadline_ms = book.now_ms + next_backoff_ms(book, job)
+    if job.phase is Phase.CLOSING:
+        job.deadline_ms = book.now_ms + next_backoff_ms(book, job)
 
 
 def on_closing_expired(book: Book, job: Job) -> None:
