@@ -141,6 +141,14 @@ async def test_a_later_attempt_of_a_held_job_is_the_one_that_ends(rig: Rig):
     assert (await rig.result(0)).attempt_id == 2
 
 
+async def test_an_utterance_that_is_sent_again_is_said_again_in_full(rig: Rig):
+    """The second time its audio overlaps with that of the text before, which is its own: nothing of it is a repeat."""
+    first = await rig.ask(0, 0, SECOND)
+    rig.assign(0, 0, SECOND, attempt_id=2)
+    second = await rig.peer.wait(JobResult, lambda one: one.job_id == rig.job(0) and one.attempt_id == 2)
+    assert first.text_asr == second.text_asr == "[0:16000]"
+
+
 async def test_a_monologue_is_recognised_to_the_last_sample(rig: Rig):
     """10 + 10 + 10 s without a pause, then 5 s: 35.000 s, each job one result, tails carried on."""
     starts = [0, 10, 20, 30, 35]

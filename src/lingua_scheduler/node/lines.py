@@ -100,6 +100,8 @@ class _Conclusion:
     run: JobRun
     texting: asyncio.Event
     sending: asyncio.Event
+    is_again: bool
+    """The job was judged before, in an earlier attempt or with other audio."""
     task: "asyncio.Task[None] | None" = None
 
 
@@ -234,19 +236,22 @@ class Line:
         for job in (*effect.merged, effect.job):
             if (run := self._runs.get(job)) is not None:
                 run.start(self._shop.out)
-        self._give_up(effect.job)
+        is_replacing = self._give_up(effect.job)
         if (run := self._runs.get(effect.job)) is None:
             return
-        conclusion = _Conclusion(effect, run, self._texting.take(), self._sending.take())
+        is_again = is_replacing or run.attempt > 1
+        conclusion = _Conclusion(effect, run, self._texting.take(), self._sending.take(), is_again)
         self._concluding[effect.job] = conclusion
         conclusion.task = self._shop.scope.start(self._conclude(conclusion), f"conclude {effect.job}")
 
-    def _give_up(self, job: JobId) -> None:
-        """Stop working on a job's result, if anybody does."""
-        if (conclusion := self._concluding.pop(job, None)) is not None:
-            if conclusion.task is not None:
-                conclusion.task.cancel()
-            self._leave(conclusion)
+    def _give_up(self, job: JobId) -> bool:
+        """Stop working on a job's result; whether anybody did."""
+        if (conclusion := self._concluding.pop(job, None)) is None:
+            return False
+        if conclusion.task is not None:
+            conclusion.task.cancel()
+        self._leave(conclusion)
+        return True
 
     def _leave(self, conclusion: _Conclusion) -> None:
         self._texting.leave(conclusion.texting)
@@ -329,7 +334,7 @@ class Line:
         try:
             heard = await self._hear(conclusion.effect, run)
             await conclusion.texting.wait()
-            wanted = self._judge(run, heard) if heard is not None else None
+            wanted = self._judge(conclusion, heard) if heard is not None else None
             self._texting.leave(conclusion.texting)
             if heard is None or wanted is None:
                 return None
@@ -353,8 +358,12 @@ class Line:
             partials.finish([result.text for _, result in parts if result is not None])
         return combine(parts)
 
-    def _judge(self, run: JobRun, heard: Heard) -> Wanted | None:
+    def _judge(self, conclusion: _Conclusion, heard: Heard) -> Wanted | None:
         """What to translate: the job's own text, without words that the one before has from the same audio."""
+        run = conclusion.run
+        if conclusion.is_again:
+            # The one before may be this very job's: all of it would count as a repeat.
+            self._shop.texts.forget(self._key)
         self._direction = direction = run.route.resolve(heard, self._direction)
         recognized = Recognized(
             text=heard.text,
