@@ -14,16 +14,20 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
 from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
-from lingua_scheduler.scheduler.upkeep import Upkeep
+from lingua_scheduler.scheduler.upkeep import Fleet, Upkeep
+from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.store import Store
+from lingua_scheduler.store.streams import Inboxes
 
 _log = get_logger("scheduler")
 
@@ -33,11 +37,14 @@ SHUTDOWN_S = 5.0
 class Scheduler:
     """A running instance: `async with Scheduler.start(config) as scheduler: await scheduler.wait_stopped()`."""
 
-    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> None:
+    def __init__(
+        self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots, upkeep: Upkeep
+    ) -> None:
         self.context = context
         self.sessions = sessions
         self.nodes = nodes
         self.snapshots = snapshots
+        self.upkeep = upkeep
         self.url = ""
         """`http://host:port`, once it listens."""
         self._stopped = asyncio.Event()
@@ -50,10 +57,14 @@ class Scheduler:
         Raises ConfigError where the port cannot be had, or Redis does not answer at the start (later it may go and come
         back).
         """
-        redis = config.scheduler.phase2.redis
+        phase2 = config.scheduler.phase2
+        redis = phase2.redis
         url = redis_url or redis.url
         keys = Keys(redis.key_prefix)
-        async with Store.open(url, keys, timeout_ms=redis.command_timeout_ms) as store:
+        async with (
+            Store.open(url, keys, timeout_ms=redis.command_timeout_ms) as store,
+            RedisClient.open(url, timeout_ms=redis.command_timeout_ms + phase2.stream_block_ms) as reader,
+        ):
             await _check_redis(store, url)
             context = Context(
                 config=config,
@@ -64,7 +75,8 @@ class Scheduler:
                 metrics=Metrics(),
                 scope=Scope(_task_failed),
             )
-            scheduler = _assemble(context)
+            inboxes = Inboxes(store.client, keys, group=phase2.stream_group, length_max=phase2.stream_maxlen)
+            scheduler = _assemble(context, Bus(context, inboxes, reader))
             try:
                 async with _listening(scheduler):
                     yield scheduler
@@ -99,24 +111,27 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         host, port = runner.addresses[0][:2]
         scheduler.url = f"http://{host}:{port}"
         _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
-        upkeep = Upkeep(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.snapshots)
-        await upkeep.start(scheduler.url)
+        await scheduler.upkeep.start(scheduler.url)
         try:
             yield
         finally:
-            await upkeep.drain()
+            await scheduler.upkeep.drain()
     finally:
         await runner.cleanup()
 
 
-def _assemble(context: Context) -> Scheduler:
-    """The parts, each given what it needs; nodes and sessions meet only in `Dispatch`."""
+def _assemble(context: Context, bus: Bus) -> Scheduler:
+    """The parts, each given what it needs; nodes and sessions meet only in `Routes`."""
     nodes = Nodes(context)
-    dispatch = Dispatch(context, nodes)
-    sessions = Sessions(context, dispatch, nodes.forget_owner)
-    dispatch.sessions = sessions
-    nodes.owners = dispatch
-    return Scheduler(context, sessions, nodes, Snapshots(context, sessions, nodes))
+    routes = Routes(context, nodes, bus)
+    sessions = Sessions(context, Dispatch(context, nodes, routes), nodes.forget_owner)
+    routes.sessions = sessions
+    nodes.owners = routes
+    bus.local = routes
+    snapshots = Snapshots(context, sessions, nodes)
+    return Scheduler(
+        context, sessions, nodes, snapshots, Upkeep(context, sessions, nodes, snapshots, Fleet(bus, routes))
+    )
 
 
 def _instance_id(config: Config) -> InstanceId:

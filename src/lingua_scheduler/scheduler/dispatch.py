@@ -1,18 +1,18 @@
-"""Performs what job machines ask of Redis and of nodes, and posts the answers back to them."""
+"""Performs what job machines ask: Redis itself, nodes by way of `routes.py`; answers are posted back to them."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, assert_never
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.placement import AlreadyDone, Queued, Selected, SelectReply, StaleAttempt, Unplaced
-from lingua_scheduler.protocol.ids import JobId, NodeId
-from lingua_scheduler.protocol.node import JobCancel
+from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
-from lingua_scheduler.scheduler.sessions import SessionActor, Sessions, ShellEffect
+from lingua_scheduler.scheduler.routes import Routes
+from lingua_scheduler.scheduler.sessions import SessionActor, ShellEffect
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.records import HeldJob, JobReply, Offer
+from lingua_scheduler.store.records import JobReply
 
 _log = get_logger("scheduler.dispatch")
 
@@ -20,25 +20,22 @@ StoreOperation = Literal["select", "finish", "requeue", "renew"]
 
 
 class Dispatch:
-    """Between the job machines, the store and the nodes of this instance."""
+    """Between the job machines and the store."""
 
-    def __init__(self, context: Context, nodes: Nodes) -> None:
+    def __init__(self, context: Context, nodes: Nodes, routes: Routes) -> None:
         self._context = context
         self._nodes = nodes
-        self.sessions: Sessions
-
-    # ------------------------------------------------------------------------------- for job machines
+        self._routes = routes
 
     def perform(self, effect: ShellEffect, owner: SessionActor) -> None:
-        """One effect. What needs Redis answers later; what goes to a node connected here is done at once."""
+        """One effect: at once what goes to a node connected here; what needs Redis answers later."""
         match effect:
             case job.SendAssign():
-                self._assign(effect, owner)
-            case job.SendCancel(node, job_id, reason):
-                cancel = JobCancel(job_id=job_id, trace_id=owner.opening.speaker.trace_id, reason=reason)
-                self._nodes.send(node.node_id, cancel)
+                self._routes.assign(effect, owner)
+            case job.SendCancel():
+                self._routes.cancel(effect, owner.opening.speaker.trace_id)
             case job.CountNodeOutcome(node_id, is_good):
-                self._nodes.count_outcome(node_id, is_good)
+                self._routes.count_outcome(node_id, is_good)
             case job.SelectNode():
                 self._start(self._select(effect, owner), "select")
             case job.FinishJob():
@@ -56,39 +53,18 @@ class Dispatch:
             case _:
                 assert_never(effect)
 
-    # ------------------------------------------------------------------------------- for nodes and the reaper
-
-    def owner_of(self, job_id: JobId) -> SessionActor | None:
-        return self.sessions.owner_of(job_id)
-
-    def offered(self, offers: tuple[Offer, ...]) -> None:
-        """Slots became free: those who wait for them ask again."""
-        for offer in offers:
-            if (owner := self.sessions.owner_of(offer.job_id)) is not None:
-                owner.jobs.post(job.SlotOffered(offer.job_id))
-
-    def held_jobs_lost(self, jobs: tuple[HeldJob, ...]) -> None:
-        """Jobs lost their node without this instance having seen it go."""
-        for held in jobs:
-            if (owner := self.sessions.owner_of(held.job_id)) is not None:
-                owner.jobs.post(job.NodeLost(held.node_id, "lost"))
-
-    # ------------------------------------------------------------------------------- one for each effect
-
-    def _assign(self, effect: job.SendAssign, owner: SessionActor) -> None:
-        node_id = effect.node.node_id
-        if not self._nodes.assign(node_id, owner, effect.assign, effect.audio):
-            owner.jobs.post(job.AssignFailed(JobId(effect.assign.job_id), effect.assign.attempt_id, node_id))
-
     async def _select(self, effect: job.SelectNode, owner: SessionActor) -> None:
         request = effect.request
-        reply = await self._ask(
-            lambda: self._context.store.jobs.select(request), owner, request.job_id, request.attempt, "select"
-        )
-        if reply is None:
+
+        async def placed() -> tuple[SelectReply, job.NodeTraits | None]:
+            reply = await self._context.store.jobs.select(request)
+            return reply, await self._traits(reply) if isinstance(reply, Selected) else None
+
+        answer = await self._ask(placed, owner, request.job_id, request.attempt, "select")
+        if answer is None:
             return
+        reply, node = answer
         self._count(reply)
-        node = self._traits(reply) if isinstance(reply, Selected) else None
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
 
     def _count(self, reply: SelectReply) -> None:
@@ -114,7 +90,7 @@ class Dispatch:
             "finish",
         )
         if reply is not None:
-            self.offered(reply.offers)
+            self._routes.offered(reply.offers)
             owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
 
     async def _requeue(self, effect: job.RequeueJob, owner: SessionActor) -> None:
@@ -126,7 +102,7 @@ class Dispatch:
             "requeue",
         )
         if reply is not None:
-            self.offered(reply.offers)
+            self._routes.offered(reply.offers)
             owner.jobs.post(job.RequeueReplied(effect.job_id, effect.attempt, reply.word))
 
     async def _renew(self, effect: job.RenewLease, owner: SessionActor) -> None:
@@ -164,18 +140,19 @@ class Dispatch:
             self._failed(operation, error)
             return
         if isinstance(reply, JobReply):
-            self.offered(reply.offers)
+            self._routes.offered(reply.offers)
 
     def _failed(self, operation: str, error: StoreError) -> None:
         self._context.metrics.store_failures.inc()
         _log.warning("store failed", operation=operation, error=str(error), may_have_happened=error.may_have_happened)
 
-    def _traits(self, reply: Selected) -> job.NodeTraits:
-        registered = self._nodes.get(NodeId(reply.node_id))
-        # A node connected elsewhere, or gone since it was chosen: the assignment will fail and say so.
-        if registered is None:
-            return job.NodeTraits(reply.node_id, reply.instance_id, protocol=1)
-        return job.NodeTraits(reply.node_id, reply.instance_id, registered.registration.protocol, registered.epoch)
+    async def _traits(self, reply: Selected) -> job.NodeTraits:
+        """Raises StoreError where the node is connected elsewhere and the store cannot tell of it."""
+        if (registered := self._nodes.get(reply.node_id)) is not None:
+            protocol, epoch = registered.registration.protocol, registered.epoch
+        else:
+            protocol, epoch = await self._context.store.nodes.traits(reply.node_id)
+        return job.NodeTraits(reply.node_id, reply.instance_id, 2 if protocol == 2 else 1, epoch)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._context.scope.start(work, name)

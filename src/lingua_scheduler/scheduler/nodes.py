@@ -10,20 +10,13 @@ from typing import Literal, Protocol, assert_never
 
 from aiohttp import web
 
-from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol.errors import PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.protocol.node import (
-    JobAck,
     JobAssign,
-    JobHeld,
-    JobReject,
-    JobResult,
-    JobStarted,
-    NodeAsrPartial,
     SchedulerMessage,
 )
 from lingua_scheduler.runtime import ids, sockets
@@ -41,10 +34,11 @@ FRAME_BYTES_MAX = 16 << 20
 
 
 class JobOwner(Protocol):
-    """Whoever owns jobs that may be with a node."""
+    """Whoever owns jobs that may be with a node: a session here, or another instance."""
 
-    @property
-    def jobs(self) -> "Driver[job.JobEvent, job.JobEffect]": ...
+    def report(self, node_id: NodeId, report: node.JobReport) -> None: ...
+
+    def node_lost(self, node_id: NodeId, epoch: int | None, cause: node.LostCause) -> None: ...
 
 
 class Owners(Protocol):
@@ -96,9 +90,13 @@ class Nodes:
         """Send one attempt to a node connected here. False where it is not (any more), or does not read."""
         if (registered := self._by_id.get(node_id)) is None:
             return False
-        self._users[node_id].add(owner)
+        self.used_by(node_id, owner)
         frame = codec.encode_assign(assign, audio, binary=registered.registration.binary_audio)
         return registered.connection.send_frame(frame)
+
+    def used_by(self, node_id: NodeId, owner: JobOwner) -> None:
+        """`owner` may have audio on the node from now on, wherever it is connected."""
+        self._users[node_id].add(owner)
 
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
@@ -130,9 +128,13 @@ class Nodes:
             del self._by_id[node_id]
             self._context.metrics.nodes_connected.set(len(self._by_id))
         _log.warning("node lost", node=node_id, cause=cause)
+        self.tell_lost(node_id, epoch, cause)
+
+    def tell_lost(self, node_id: NodeId, epoch: int | None, cause: node.LostCause) -> None:
+        """Tell every owner with audio on the node, also on one that is connected elsewhere."""
         users = self._users.get(node_id, set()) if cause == "suspect" else self._users.pop(node_id, set())
         for owner in list(users):
-            owner.jobs.post(job.NodeLost(node_id, cause, epoch))
+            owner.node_lost(node_id, epoch, cause)
 
     def close(self, reason: str) -> None:
         for connection in self._connections:
@@ -217,7 +219,7 @@ class NodeConnection:
         if owner is None:
             self._context.metrics.refused.labels("unknown_job").inc()
             return
-        owner.jobs.post(job_event(node_id, report))
+        owner.report(node_id, report)
 
     async def _ask_store(self, effect: StoreEffect) -> None:
         try:
@@ -270,24 +272,6 @@ def _operation(effect: StoreEffect) -> Literal["register", "heartbeat", "status"
             return "status"
         case node.MarkOffline():
             return "offline"
-
-
-def job_event(node_id: NodeId, report: node.JobReport) -> job.JobEvent:
-    """What a node's report means to the job machine; `node_id` is the connection's, not the message's."""
-    job_id = JobId(report.job_id)
-    match report:
-        case JobResult():
-            return job.ResultArrived(report, node_id)
-        case JobAck():
-            return job.NodeAccepted(job_id, report.attempt_id, node_id)
-        case JobStarted():
-            return job.NodeStarted(job_id, report.attempt_id, node_id)
-        case JobHeld():
-            return job.NodeHeld(job_id, report.attempt_id, node_id, report.deadline_ms)
-        case JobReject():
-            return job.NodeRejected(job_id, report.attempt_id, node_id, report.code, report.retry_after_ms or 0)
-        case NodeAsrPartial():
-            return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
 
 
 async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> web.StreamResponse:

@@ -12,13 +12,15 @@ from typing import Protocol, assert_never
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.machine import JobsMachine
+from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
 from lingua_scheduler.core.utterance import Missing, Outcome
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
-from lingua_scheduler.protocol.ids import JobId, SessionId
+from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
 from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, SessionInitAck
+from lingua_scheduler.protocol.node import JobAck, JobHeld, JobReject, JobResult, JobStarted, NodeAsrPartial
 from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
@@ -90,6 +92,13 @@ class SessionActor:
         if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and event.audio:
             self.jobs.post(job.AudioContinued())
 
+    def report(self, node_id: NodeId, report: JobReport) -> None:
+        """A node spoke of a job of this session; `node_id` is its connection's, not the message's."""
+        self.jobs.post(job_event(node_id, report))
+
+    def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
+        self.jobs.post(job.NodeLost(node_id, cause, epoch))
+
     def _perform_session(self, effect: session.SessionEffect) -> None:
         match effect:
             case session.Send(message):
@@ -149,6 +158,24 @@ class SessionActor:
             self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
         if not self.is_ended:
             self._end("internal_error")
+
+
+def job_event(node_id: NodeId, report: JobReport) -> job.JobEvent:
+    """What a node's report means to the job machine; `node_id` is the connection's, not the message's."""
+    job_id = JobId(report.job_id)
+    match report:
+        case JobResult():
+            return job.ResultArrived(report, node_id)
+        case JobAck():
+            return job.NodeAccepted(job_id, report.attempt_id, node_id)
+        case JobStarted():
+            return job.NodeStarted(job_id, report.attempt_id, node_id)
+        case JobHeld():
+            return job.NodeHeld(job_id, report.attempt_id, node_id, report.deadline_ms)
+        case JobReject():
+            return job.NodeRejected(job_id, report.attempt_id, node_id, report.code, report.retry_after_ms or 0)
+        case NodeAsrPartial():
+            return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
 
 
 def session_config(config: Config) -> SessionConfig:

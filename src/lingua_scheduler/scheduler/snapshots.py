@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from lingua_scheduler.protocol.ids import JobId
+from lingua_scheduler.protocol.ids import InstanceId, JobId
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.sessions import Sessions
@@ -25,6 +25,8 @@ class Snapshots:
         self._nodes = nodes
         self._pictures: dict[str, dict[str, Any]] = {}
         self._made_at_ms = 0
+        self.instances: set[InstanceId] = set()
+        """Who is alive, this instance included."""
         self.is_store_up = True
         self.is_draining = False
 
@@ -56,6 +58,7 @@ class Snapshots:
         nodes = await store.nodes.snapshot()
         pools = await store.nodes.pools(nodes)
         instances = await store.instances.list()
+        self.instances = {one.instance_id for one in instances}
         self._pictures = {
             "stats": self._stats(nodes),
             "cluster": self._cluster(nodes, instances),

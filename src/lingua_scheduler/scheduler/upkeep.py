@@ -5,12 +5,15 @@ its own leaving.
 import asyncio
 import os
 import socket
+from dataclasses import dataclass
 
 from lingua_scheduler import __version__
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.store.errors import StoreError
@@ -25,10 +28,19 @@ REAP_ROUNDS = 2
 DRAIN_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """This instance among its peers."""
+
+    bus: Bus
+    routes: Routes
+
+
 class Upkeep:
     """One background loop of one instance."""
 
-    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> None:
+    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots, fleet: Fleet) -> None:
+        self._fleet = fleet
         self._context = context
         self._sessions = sessions
         self._nodes = nodes
@@ -46,10 +58,12 @@ class Upkeep:
             address=address,
         )
         try:
+            await self._fleet.bus.create()
             await self._round(0)
         except StoreError as error:
             self._store_is(False, str(error))
         self._context.scope.start(self._run(), "upkeep")
+        self._context.scope.start(self._fleet.bus.run(), "inbox")
 
     async def drain(self) -> None:
         """Leave: no new sessions, clients told, what is in flight finished within `DRAIN_S`, presence withdrawn."""
@@ -62,6 +76,7 @@ class Upkeep:
             _log.warning("left with jobs in flight", sessions=len(self._sessions))
         self._nodes.close("instance stops")
         self._sessions.close("instance stops")
+        await self._fleet.bus.close()
         try:
             await self._context.store.instances.withdraw(self._context.instance_id)
         except StoreError as error:
@@ -86,6 +101,8 @@ class Upkeep:
         if count % REAP_ROUNDS == 0:
             await self._reap()
         await self._snapshots.refresh()
+        for dead in await self._fleet.bus.keep(self._snapshots.instances):
+            self._fleet.routes.instance_gone(dead)
 
     async def _reap(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import lane_of
 from lingua_scheduler.store.records import NodeReply, NodeSnapshot, PoolSnapshot
-from lingua_scheduler.store.replies import mapping, node_reply, number, text, texts
+from lingua_scheduler.store.replies import items, mapping, node_reply, number, text, texts
 
 _REGISTER = Script("register_node_v2")
 _HEARTBEAT = Script("heartbeat_with_pool_assign")
@@ -53,7 +53,7 @@ class NodeStore:
         reply = await self._run(
             _REGISTER, registration.node_id, instance_id, instance_bucket(instance_id), *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
-            _details(registration), ",".join(["", *(job.job_id for job in active), ""]),
+            details_json(registration), ",".join(["", *(job.job_id for job in active), ""]),
         )  # fmt: skip
         return node_reply(reply)
 
@@ -72,9 +72,15 @@ class NodeStore:
         written, save that POOL_FULL leaves the node in the pools that had room.
         """
         words = _language_words(languages) if languages else ("", "", "", "")
-        usage = msgspec.json.encode(msgspec.to_builtins(load)).decode()
         reply = await self._run(
-            _HEARTBEAT, node_id, epoch, status, reported_permille(load), usage, ",".join(sorted(services)), *words
+            _HEARTBEAT,
+            node_id,
+            epoch,
+            status,
+            reported_permille(load),
+            usage_json(load),
+            ",".join(sorted(services)),
+            *words,
         )
         return node_reply(reply)
 
@@ -96,6 +102,11 @@ class NodeStore:
     async def count_serving(self, pairs: Pairs) -> int:
         """How many nodes serve `pairs`: one pair or both directions (of anything else the first pair is counted)."""
         return number(await self._client.call("ZCARD", self._keys.lane(lane_of(pairs))))
+
+    async def traits(self, node_id: NodeId) -> tuple[int, int]:
+        """The node's protocol and the epoch of its present registration; 1 and 0 where it is gone."""
+        protocol, epoch = items(await self._client.call("HMGET", self._keys.node(node_id), "protocol", "epoch"))
+        return number(protocol) or 1, number(epoch)
 
     async def ids(self) -> list[NodeId]:
         return [NodeId(node) for node in sorted(texts(await self._client.call("SMEMBERS", self._keys.nodes)))]
@@ -143,7 +154,12 @@ def _language_words(languages: Languages) -> tuple[str, str, str, str]:
     return asr, semantic, tts, json.dumps(sorted(f"{src}:{tgt}" for src, tgt in set(languages.pairs)))
 
 
-def _details(registration: Registration) -> str:
+def usage_json(load: NodeLoad) -> str:
+    """What the pages show of a heartbeat."""
+    return msgspec.json.encode(msgspec.to_builtins(load)).decode()
+
+
+def details_json(registration: Registration) -> str:
     """What the pages show of a node and nothing decides on. Never its token."""
     message = registration.message
     shown = {

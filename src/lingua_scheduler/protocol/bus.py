@@ -1,0 +1,91 @@
+"""Messages between instances of one fleet, through their inboxes: jobs for nodes that are connected elsewhere.
+
+The instance that owns a session owns its jobs; the instance that a node is connected to passes assignments on to it and
+its reports back. MessagePack, so that audio travels as it is.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from lingua_scheduler.protocol.node import (
+    JobAck,
+    JobAssign,
+    JobCancel,
+    JobHeld,
+    JobReject,
+    JobResult,
+    JobStarted,
+    NodeAsrPartial,
+)
+
+JobReport = JobAck | JobStarted | NodeAsrPartial | JobResult | JobHeld | JobReject
+
+
+class Bus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="bus"):
+    """Base of all messages between instances."""
+
+
+class AssignJob(Bus, tag="assign", frozen=True, kw_only=True):
+    """From a job's owner: send this to your node, and its reports to me."""
+
+    owner: str
+    node_id: str
+    assign: JobAssign
+    audio: bytes
+
+
+class CancelJob(Bus, tag="cancel", frozen=True, kw_only=True):
+    node_id: str
+    cancel: JobCancel
+
+
+class CountOutcome(Bus, tag="outcome", frozen=True, kw_only=True):
+    """From a job's owner: whether your node did what a healthy node does."""
+
+    node_id: str
+    is_good: bool
+
+
+class ReportJob(Bus, tag="report", frozen=True, kw_only=True):
+    """To a job's owner: what the node said, vouched for by the instance it is connected to."""
+
+    node_id: str
+    report: JobReport
+
+
+class AssignFailed(Bus, tag="assign_failed", frozen=True, kw_only=True):
+    """To a job's owner: the node is not connected here (any more)."""
+
+    node_id: str
+    job_id: str
+    attempt_id: int
+
+
+class NodeGone(Bus, tag="node_gone", frozen=True, kw_only=True):
+    """To everybody with jobs on a node: it was lost."""
+
+    node_id: str
+    epoch: int | None
+    cause: Literal["closed", "suspect", "lost", "replaced"]
+
+
+class SlotFreed(Bus, tag="slot", frozen=True, kw_only=True):
+    """To the owner of a waiting job: a slot is kept for it for a moment."""
+
+    job_id: str
+
+
+BusMessage = AssignJob | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(BusMessage)
+
+
+def encode_bus(message: BusMessage) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_bus(body: bytes) -> BusMessage:
+    """Raises msgspec.DecodeError where another version wrote what this one cannot read."""
+    return _decoder.decode(body)

@@ -1,0 +1,233 @@
+"""Between the instances of one fleet: what is meant for a node or a session that is connected elsewhere.
+
+Each instance has one inbox (`store/streams.py`). An entry is finished when its effect is done, which here means: handed
+to the machine or socket that it concerns. Everything is fenced by attempt and epoch, so an entry handled twice, or too
+late, changes nothing.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol, assert_never
+
+import msgspec
+
+from lingua_scheduler.core.node.events import JobReport, LostCause
+from lingua_scheduler.protocol import bus as wire
+from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId
+from lingua_scheduler.protocol.node import JobResult
+from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.store.client import RedisClient
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.streams import DELIVERIES_MAX, GIVE_UP_MS, Entry, Inboxes
+
+_log = get_logger("scheduler.bus")
+
+REMOTE_JOBS_MAX = 20_000
+"""Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
+RETRY_S = 0.5
+CLAIM_COUNT = 64
+
+
+class Local(Protocol):
+    """What this instance does with a message that has arrived."""
+
+    def assign_for(self, owner: "RemoteOwner", message: wire.AssignJob) -> bool: ...
+
+    def cancel_for(self, message: wire.CancelJob) -> None: ...
+
+    def outcome_for(self, message: wire.CountOutcome) -> None: ...
+
+    def report_for(self, message: wire.ReportJob) -> None: ...
+
+    def assign_failed_for(self, message: wire.AssignFailed) -> None: ...
+
+    def node_gone_for(self, message: wire.NodeGone) -> None: ...
+
+    def slot_freed_for(self, message: wire.SlotFreed) -> None: ...
+
+
+class RemoteOwner:
+    """The owner of jobs that is another instance: what is reported to it goes to its inbox."""
+
+    def __init__(self, bus: "Bus", instance_id: InstanceId) -> None:
+        self._bus = bus
+        self.instance_id = instance_id
+
+    def report(self, node_id: NodeId, report: JobReport) -> None:
+        message = wire.ReportJob(node_id=node_id, report=report)
+        if not isinstance(report, JobResult):
+            self._bus.publish(self.instance_id, message)
+            return
+        self._bus.forget_job(JobId(report.job_id))
+        self._bus.publish(self.instance_id, message, lambda: self._bus.finish_orphan(node_id, report))
+
+    def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
+        self._bus.publish(self.instance_id, wire.NodeGone(node_id=node_id, epoch=epoch, cause=cause))
+
+
+class Bus:
+    """This instance's side: publishes to peers, reads its own inbox, takes over those of the dead."""
+
+    def __init__(self, context: Context, inboxes: Inboxes, reader: RedisClient) -> None:
+        self.local: Local
+        self._context = context
+        self._inboxes = inboxes
+        self._reader = reader
+        self._owners: dict[InstanceId, RemoteOwner] = {}
+        self._remote_jobs: OrderedDict[JobId, RemoteOwner] = OrderedDict()
+        self._peers: set[InstanceId] = set()
+
+    # ------------------------------------------------------------------------------- towards peers
+
+    def owner(self, instance_id: InstanceId) -> RemoteOwner:
+        """The one `RemoteOwner` for an instance: sets of owners compare by identity."""
+        return self._owners.setdefault(instance_id, RemoteOwner(self, instance_id))
+
+    def owner_of(self, job_id: JobId) -> RemoteOwner | None:
+        """Whose job this is, if it came from another instance."""
+        return self._remote_jobs.get(job_id)
+
+    def forget_job(self, job_id: JobId) -> None:
+        self._remote_jobs.pop(job_id, None)
+
+    def publish(
+        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None = None
+    ) -> None:
+        """Put a message into a peer's inbox; `failed` is called where the peer is gone or Redis does not answer."""
+        self._context.scope.start(self._publish(instance_id, message, failed), "publish")
+
+    def finish_orphan(self, node_id: NodeId, result: JobResult) -> None:
+        """The session's instance is gone: nobody wants the result, but the node's slot must come free."""
+        self._context.scope.start(self._finish_orphan(node_id, result), "finish-orphan")
+
+    async def _publish(
+        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
+    ) -> None:
+        try:
+            if await self._inboxes.publish(instance_id, wire.encode_bus(message)):
+                return
+            why = "no such inbox"
+        except StoreError as error:
+            why = str(error)
+        _log.warning("message not delivered", instance=instance_id, kind=type(message).__name__, cause=why)
+        if failed is not None:
+            failed()
+
+    async def _finish_orphan(self, node_id: NodeId, result: JobResult) -> None:
+        status = "completed" if result.success else "failed"
+        try:
+            await self._context.store.jobs.finish(
+                JobId(result.job_id), result.attempt_id, node_id, status, cause="owner gone"
+            )
+        except StoreError as error:
+            _log.warning("orphan not finished", job=result.job_id, cause=str(error))
+
+    # ------------------------------------------------------------------------------- from peers
+
+    async def create(self) -> None:
+        """Make the inbox; before that, peers take this instance for gone. Raises StoreError."""
+        await self._inboxes.create(self._context.instance_id)
+
+    async def run(self) -> None:
+        """Read the inbox for ever."""
+        phase2 = self._context.config.scheduler.phase2
+        me = self._context.instance_id
+        while True:
+            try:
+                entries = await self._inboxes.read(self._reader, me, phase2.stream_count, phase2.stream_block_ms)
+                if entries:
+                    await self._handle_all(me, entries)
+            except StoreError as error:
+                # Redis away, or back without our inbox: wait a little, make it anew.
+                _log.warning("inbox not read", cause=str(error))
+                await asyncio.sleep(RETRY_S)
+                await self._create_quietly()
+
+    async def keep(self, alive: set[InstanceId]) -> set[InstanceId]:
+        """Once per round of upkeep: keep the inbox, try again what failed, take over from peers that died.
+
+        Returns these. Raises StoreError.
+        """
+        me = self._context.instance_id
+        await self._inboxes.keep(me)
+        await self._handle_all(me, await self._inboxes.reclaim(me, me, CLAIM_COUNT))
+        gone = self._peers - alive
+        self._peers = alive - {me}
+        for dead in gone:
+            self._owners.pop(dead, None)
+            await self._take_over(dead)
+        return gone
+
+    async def close(self) -> None:
+        """Graceful stop: what the inbox still holds was handled or concerns nobody any more."""
+        try:
+            await self._inboxes.remove(self._context.instance_id)
+        except StoreError as error:
+            _log.warning("inbox not removed", cause=str(error))
+
+    async def _create_quietly(self) -> None:
+        try:
+            await self.create()
+        except StoreError as error:
+            _log.info("inbox not made", cause=str(error))
+
+    async def _take_over(self, dead: InstanceId) -> None:
+        """Handle what a dead instance left, then remove its inbox. Peers doing the same get other entries."""
+        _log.warning("taking over an inbox", instance=dead)
+        me = self._context.instance_id
+        for take in (self._inboxes.take_unread, self._inboxes.reclaim):
+            while entries := await take(dead, me, CLAIM_COUNT):
+                await self._handle_all(dead, entries)
+        await self._inboxes.remove(dead)
+
+    async def _handle_all(self, inbox: InstanceId, entries: list[Entry]) -> None:
+        done: list[str] = []
+        for entry in entries:
+            try:
+                self._handle(wire.decode_bus(entry.body))
+                done.append(entry.entry_id)
+            except msgspec.DecodeError as error:
+                await self._inboxes.dead_letter(inbox, entry, f"cannot be read: {error}")
+            except Exception as error:  # noqa: BLE001 - one entry that hits a bug must not block the inbox behind it
+                await self._failed(inbox, entry, error)
+        if done:
+            await self._inboxes.finish(inbox, done)
+
+    async def _failed(self, inbox: InstanceId, entry: Entry, error: Exception) -> None:
+        _log.error("message failed", entry=entry.entry_id, error=repr(error), deliveries=entry.deliveries)
+        age_ms = self._context.clock.wall_ms() - entry.sent_at_ms
+        if entry.deliveries >= DELIVERIES_MAX and age_ms >= GIVE_UP_MS:
+            await self._inboxes.dead_letter(inbox, entry, repr(error))
+
+    def _handle(self, message: wire.BusMessage) -> None:
+        local = self.local
+        match message:
+            case wire.AssignJob():
+                self._on_assign(message)
+            case wire.CancelJob():
+                local.cancel_for(message)
+            case wire.CountOutcome():
+                local.outcome_for(message)
+            case wire.ReportJob():
+                local.report_for(message)
+            case wire.AssignFailed():
+                local.assign_failed_for(message)
+            case wire.NodeGone():
+                local.node_gone_for(message)
+            case wire.SlotFreed():
+                local.slot_freed_for(message)
+            case _:
+                assert_never(message)
+
+    def _on_assign(self, message: wire.AssignJob) -> None:
+        owner = self.owner(InstanceId(message.owner))
+        job_id = JobId(message.assign.job_id)
+        if self.local.assign_for(owner, message):
+            self._remote_jobs[job_id] = owner
+            if len(self._remote_jobs) > REMOTE_JOBS_MAX:
+                self._remote_jobs.popitem(last=False)
+            return
+        refusal = wire.AssignFailed(node_id=message.node_id, job_id=job_id, attempt_id=message.assign.attempt_id)
+        self.publish(owner.instance_id, refusal)

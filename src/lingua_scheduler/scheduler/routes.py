@@ -1,0 +1,126 @@
+"""Which way a message to a node, or about a job, must go: to a connection here, or through a peer's inbox."""
+
+from collections import OrderedDict
+
+from lingua_scheduler.core.jobs import events as job
+from lingua_scheduler.core.node.events import LostCause
+from lingua_scheduler.protocol import bus as wire
+from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, TraceId
+from lingua_scheduler.protocol.node import JobCancel
+from lingua_scheduler.scheduler.bus import Bus, RemoteOwner
+from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.nodes import JobOwner, Nodes
+from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
+from lingua_scheduler.store.records import HeldJob, Offer
+
+REMOTE_NODES_MAX = 10_000
+"""Nodes of other instances whose place is remembered; a forgotten one is learnt again with its next job."""
+
+
+class Routes:
+    """Between the sessions and nodes of this instance and those of its peers."""
+
+    def __init__(self, context: Context, nodes: Nodes, bus: Bus) -> None:
+        self.sessions: Sessions
+        self._me = context.instance_id
+        self._nodes = nodes
+        self._bus = bus
+        self._places: OrderedDict[NodeId, InstanceId] = OrderedDict()
+
+    # ------------------------------------------------------------------------------- from sessions here
+
+    def assign(self, effect: job.SendAssign, owner: SessionActor) -> None:
+        """To the node, wherever it is; the owner hears `AssignFailed` where it cannot be reached."""
+        node_id, instance_id, assign = effect.node.node_id, effect.node.instance_id, effect.assign
+        job_id = JobId(assign.job_id)
+
+        def failed() -> None:
+            owner.jobs.post(job.AssignFailed(job_id, assign.attempt_id, node_id))
+
+        if instance_id == self._me:
+            if not self._nodes.assign(node_id, owner, assign, effect.audio):
+                failed()
+            return
+        self._remember(node_id, instance_id)
+        self._nodes.used_by(node_id, owner)
+        message = wire.AssignJob(owner=self._me, node_id=node_id, assign=assign, audio=effect.audio)
+        self._bus.publish(instance_id, message, failed)
+
+    def cancel(self, effect: job.SendCancel, trace_id: TraceId) -> None:
+        cancel = JobCancel(job_id=effect.job_id, trace_id=trace_id, reason=effect.reason)
+        if effect.node.instance_id == self._me:
+            self._nodes.send(effect.node.node_id, cancel)
+        else:
+            self._bus.publish(effect.node.instance_id, wire.CancelJob(node_id=effect.node.node_id, cancel=cancel))
+
+    def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
+        place = self._places.get(node_id, self._me)
+        if place == self._me:
+            self._nodes.count_outcome(node_id, is_good)
+        else:
+            self._bus.publish(place, wire.CountOutcome(node_id=node_id, is_good=is_good))
+
+    # ------------------------------------------------------------------------------- from nodes and the store
+
+    def owner_of(self, job_id: JobId) -> JobOwner | None:
+        return self.sessions.owner_of(job_id) or self._bus.owner_of(job_id)
+
+    def offered(self, offers: tuple[Offer, ...]) -> None:
+        """Slots became free: those who wait for them ask again."""
+        for offer in offers:
+            if (owner := self.sessions.owner_of(offer.job_id)) is not None:
+                owner.jobs.post(job.SlotOffered(offer.job_id))
+            elif offer.owner not in ("", self._me):
+                self._bus.publish(offer.owner, wire.SlotFreed(job_id=offer.job_id))
+
+    def held_jobs_lost(self, jobs: tuple[HeldJob, ...]) -> None:
+        """Jobs lost their node without their owner having seen it go."""
+        for held in jobs:
+            if (owner := self.sessions.owner_of(held.job_id)) is not None:
+                owner.jobs.post(job.AssignFailed(held.job_id, held.attempt, held.node_id))
+            elif held.owner not in ("", self._me):
+                self._bus.publish(
+                    held.owner,
+                    wire.AssignFailed(node_id=held.node_id, job_id=held.job_id, attempt_id=held.attempt),
+                )
+
+    def instance_gone(self, instance_id: InstanceId) -> None:
+        """A peer died: whatever nodes it had are lost until they register again."""
+        for node_id in [node for node, place in self._places.items() if place == instance_id]:
+            del self._places[node_id]
+            self._nodes.tell_lost(node_id, None, "lost")
+
+    # ------------------------------------------------------------------------------- from peers, for `Bus`
+
+    def assign_for(self, owner: RemoteOwner, message: wire.AssignJob) -> bool:
+        return self._nodes.assign(NodeId(message.node_id), owner, message.assign, message.audio)
+
+    def cancel_for(self, message: wire.CancelJob) -> None:
+        self._nodes.send(NodeId(message.node_id), message.cancel)
+
+    def outcome_for(self, message: wire.CountOutcome) -> None:
+        self._nodes.count_outcome(NodeId(message.node_id), message.is_good)
+
+    def report_for(self, message: wire.ReportJob) -> None:
+        if (owner := self.sessions.owner_of(JobId(message.report.job_id))) is not None:
+            owner.report(NodeId(message.node_id), message.report)
+
+    def assign_failed_for(self, message: wire.AssignFailed) -> None:
+        job_id = JobId(message.job_id)
+        if (owner := self.sessions.owner_of(job_id)) is not None:
+            owner.jobs.post(job.AssignFailed(job_id, message.attempt_id, NodeId(message.node_id)))
+
+    def node_gone_for(self, message: wire.NodeGone) -> None:
+        cause: LostCause = message.cause
+        self._nodes.tell_lost(NodeId(message.node_id), message.epoch, cause)
+
+    def slot_freed_for(self, message: wire.SlotFreed) -> None:
+        job_id = JobId(message.job_id)
+        if (owner := self.sessions.owner_of(job_id)) is not None:
+            owner.jobs.post(job.SlotOffered(job_id))
+
+    def _remember(self, node_id: NodeId, instance_id: InstanceId) -> None:
+        self._places[node_id] = instance_id
+        self._places.move_to_end(node_id)
+        if len(self._places) > REMOTE_NODES_MAX:
+            self._places.popitem(last=False)
