@@ -58,13 +58,6 @@ def translated(engine: Engine[MtRequest, MtResult], text: str, source: Language,
 
 
 @pytest.fixture(scope="module")
-def tiny_en() -> Whisper:
-    engine = Whisper(parse_spec("whisper:tiny.en"))
-    engine.load()
-    return engine
-
-
-@pytest.fixture(scope="module")
 def random_whisper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Whisper, Path]:
     folder = make_tiny_whisper(tmp_path_factory.mktemp("whisper"))
     engine = Whisper(parse_spec(f"whisper:{folder}"))
@@ -94,13 +87,6 @@ def espeak() -> Espeak:
     card = engine.load()
     assert {PT, Language("pt-br"), EN, ES, DE} <= set(card.languages)
     assert ZH not in card.languages
-    return engine
-
-
-@pytest.fixture(scope="module")
-def pico() -> Pico:
-    engine = Pico(parse_spec("pico"))
-    engine.load()
     return engine
 
 

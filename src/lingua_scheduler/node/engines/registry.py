@@ -4,7 +4,20 @@ import functools
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from lingua_scheduler.node.engines import apertium, bergamot, ctranslate, espeak, pico, pivot, scripted, whisper
+from lingua_scheduler.node.engines import (
+    apertium,
+    bergamot,
+    ctranslate,
+    espeak,
+    openai_sound,
+    openai_text,
+    pico,
+    piper,
+    pivot,
+    scripted,
+    whisper,
+    wyoming,
+)
 from lingua_scheduler.node.engines.kind import EngineKind
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec
 
@@ -18,6 +31,10 @@ SHIPPED: tuple[EngineKind, ...] = (
     ctranslate.KIND,
     espeak.KIND,
     pico.KIND,
+    piper.KIND,
+    *openai_sound.KINDS,
+    *openai_text.KINDS,
+    *wyoming.KINDS,
     *scripted.KINDS,
 )
 
