@@ -27,6 +27,7 @@ StoredStatus = Literal["registering", "ready", "degraded", "draining", "suspect"
 
 JobReport = JobAck | JobStarted | NodeAsrPartial | JobResult | JobHeld | JobReject
 LostCause = Literal["closed", "suspect", "lost", "replaced"]
+Refusal = Literal["malformed", "not_registered", "foreign_node_id", "overflow", "registration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +265,7 @@ class RecordNodeError:
 class RefuseMessage:
     """Something that this connection may not say: counted and logged, nothing else."""
 
-    why: Literal["malformed", "not_registered", "foreign_node_id", "overflow", "registration"]
+    why: Refusal
 
 
 @dataclass(frozen=True, slots=True)
