@@ -184,6 +184,14 @@ def test_jobs_merged_into_a_dropped_one_are_recognised_for_themselves() -> None:
     assert as_spans(shell.said()) == [Span(0, 8000 + RATE)]
 
 
+def test_whoever_speaks_for_a_dropped_monologue_does_not_claim_its_tail() -> None:
+    shell = Shell()
+    shell.feed(arrived(0, 0.5, Cut.TIMEOUT))
+    shell.feed(arrived(1, 10, Cut.MAX_DURATION))
+    assert shell.plans[job(1)].carried
+    assert shell.drop(job(1))[-1] == Conclude(job(0), (2,), carried=0)
+
+
 def test_a_dropped_job_is_taken_out_of_the_result_it_was_merged_into() -> None:
     """It runs elsewhere now: said here as well, it would be said twice."""
     shell = Shell()

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lingua_scheduler.node.aggregation.audio_events import AudioArrived, Conclude, Cut, Ignore, Span
+from lingua_scheduler.node.aggregation.audio_events import (
+    AudioArrived,
+    AudioEvent,
+    Conclude,
+    Cut,
+    Ignore,
+    JobDropped,
+    JobReported,
+    SessionEnded,
+    Span,
+    TimeReached,
+)
 from lingua_scheduler.node.aggregation.limits import AudioLimits
 from lingua_scheduler.protocol.ids import JobId
 from tests.node.aggregation.shell import Shell, as_spans, job, speech, true_audio
@@ -243,6 +254,50 @@ def test_any_schedule_recognises_exactly_what_was_sent(
 ) -> None:
     scheduler = run(chance, steps, faults=faults, tells_start=tells_start)
     expect_everything_once(scheduler, in_order=not faults)
+
+
+NUMBERS = st.integers(0, 5)
+ARRIVALS = st.builds(
+    AudioArrived,
+    job=NUMBERS.map(job),
+    attempt=st.integers(1, 4),
+    utterance_index=st.integers(0, 6),
+    audio=st.sampled_from([0, 1, 500, 1600, 7999, 16_000, 30_001]).map(lambda samples: true_audio(0, samples)),
+    cut=st.sampled_from(list(Cut)),
+    carried=st.sampled_from([0, 0, 1, 1600, 16_000, 10**9, -1]),
+    start=st.sampled_from([None, 0, 1, 8000, 16_000, 40_000, 10**15, -1]),
+)
+EVENTS = st.one_of(
+    ARRIVALS,
+    st.builds(JobReported, NUMBERS.map(job)),
+    st.builds(JobDropped, NUMBERS.map(job)),
+    st.just(TimeReached()),
+    st.sampled_from([TimeReached(), TimeReached(), SessionEnded()]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 4000, 15_000]), EVENTS), max_size=25))
+def test_no_course_of_events_breaks_the_machine(events: list[tuple[int, AudioEvent]]) -> None:
+    """Peers may say anything: repeated indices, positions that jump, reports of jobs that never were."""
+    shell = Shell(TENTH)
+    for waited_ms, event in events:
+        shell.feed(event, shell.now_ms + waited_ms)  # check() after each
+    shell.end()
+    assert shell.machine.is_idle
+
+
+def test_a_tail_that_comes_back_finds_no_room_and_is_recognised() -> None:
+    """Nearly 20 s wait when a dropped job gives back a tail of several seconds."""
+    shell = Shell(TENTH)
+    shell.feed(AudioArrived(job(0), 1, 0, true_audio(0, 16_000), Cut.MAX_DURATION))
+    shell.feed(AudioArrived(job(1), 1, 1, true_audio(16_000, 800), Cut.MANUAL))
+    for number in range(2, 18):
+        # Too short for a piece of its own: a tail would begin before it.
+        shell.feed(AudioArrived(job(number), 1, number, true_audio(number * 1900, 1900), Cut.MAX_DURATION))
+    assert len(shell.held) == 16
+    assert isinstance(shell.drop(job(1))[-1], Conclude)
+    assert not shell.held
 
 
 LENGTHS = st.lists(st.sampled_from([0.3, 1.0, 2.2, 4.0, 6.5]), min_size=1, max_size=4)

@@ -153,7 +153,7 @@ class AudioAggregator:
         spans = [stretch.span for stretch in self._pending]
         assert all(left.stop <= right.start for left, right in pairwise(spans)), "pending audio is out of order"
         assert all(span.stop > span.start for span in spans), "an empty stretch is pending"
-        assert samples(self._pending) < self._limits.samples(self._limits.pending_max_ms), "too much is pending"
+        assert self._may_wait(), "too much is pending"
         held = {job.id for job in self._jobs.held()}
         takers = {stretch.taker for stretch in self._pending}
         assert takers - {None} <= held, "pending audio of a job that is not held"
@@ -323,7 +323,13 @@ class AudioAggregator:
             return []
         effects = self._forget(job_id, now_ms)
         self._close(job_id)
-        return effects + (self._give_up() if self._has_ended else [])
+        if self._has_ended:
+            return effects + self._give_up()
+        # A tail that came back may be more than there is room for beside what waits already.
+        return effects + (self._flush() if not self._may_wait() else [])
+
+    def _may_wait(self) -> bool:
+        return samples(self._pending) < self._limits.samples(self._limits.pending_max_ms)
 
     def _close(self, job_id: JobId) -> None:
         job = self._jobs.get(job_id)
