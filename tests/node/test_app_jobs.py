@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from lingua_scheduler.node.jobs import SESSION_TTL_MS
+from lingua_scheduler.protocol.ids import SessionId
 from lingua_scheduler.protocol.messages import Pipeline
 from lingua_scheduler.protocol.node import JobHeld, JobReject, JobResult, NodeDrain, NodeRegister
 from tests.node.harness import job
@@ -179,6 +181,18 @@ async def test_repeats_are_acknowledged_and_done_once(rig: Rig):
     await rig.ask(1, SECOND, 2 * SECOND)
     assert [result.job_id for result in rig.results()] == [rig.job(0), rig.job(1)]
     assert rig.acks() == [(rig.job(0), 1)] * 4 + [(rig.job(1), 1)]
+
+
+async def test_a_session_unused_for_minutes_is_forgotten_and_may_come_back(rig: Rig):
+    jobs = rig.app._jobs
+    await rig.ask(0, 0, SECOND)
+    before = jobs.sessions
+    jobs._sessions[SessionId(rig.session)].used_at_ms -= SESSION_TTL_MS
+    jobs._sessions.move_to_end(SessionId(rig.session), last=False)
+    jobs.sweep()
+    assert jobs.sessions == before - 1
+    rig.peer.cancel(rig.job(0))
+    assert (await rig.ask(1, SECOND, 2 * SECOND)).text_asr == "[16000:32000]"
 
 
 async def test_an_operator_may_drain_and_resume_it(rig: Rig):

@@ -20,13 +20,13 @@ from lingua_scheduler.node.engines.base import EngineError, Stage
 from lingua_scheduler.node.engines.plan import EnginePlan, make_plan
 from lingua_scheduler.node.jobs import Jobs
 from lingua_scheduler.node.keeper import EngineKeeper
-from lingua_scheduler.node.lines import Workshop
 from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, check_url
 from lingua_scheduler.node.machine_load import MachineLoad
 from lingua_scheduler.node.meter import Meter
 from lingua_scheduler.node.pipeline import Pipeline
 from lingua_scheduler.node.workers.calibrate import CAPACITY_MAX, Calibration, calibrate
 from lingua_scheduler.node.workers.host import EngineHost
+from lingua_scheduler.node.workshop import Workshop
 from lingua_scheduler.protocol.ids import JobId, NodeId, valid_id
 from lingua_scheduler.protocol.node import (
     ActiveJob,

@@ -22,13 +22,14 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from lingua_scheduler.node.lines import FULL_RETRY_MS, Line, Workshop
+from lingua_scheduler.node.lines import FULL_RETRY_MS, Line
 from lingua_scheduler.node.meter import Stopwatch
 from lingua_scheduler.node.pipeline import unsupported
 from lingua_scheduler.node.route import Route
 from lingua_scheduler.node.run import JobRun, reject, without_audio
 from lingua_scheduler.node.sharing import Recognitions
 from lingua_scheduler.node.workers.host import EngineHost
+from lingua_scheduler.node.workshop import Workshop
 from lingua_scheduler.protocol.errors import PeerError
 from lingua_scheduler.protocol.ids import JobId, Language, SessionId
 from lingua_scheduler.protocol.node import ActiveJob, JobAssign
@@ -126,14 +127,18 @@ class Jobs:
     def sweep(self) -> None:
         """Forget sessions that are idle for long, or too many."""
         now_ms = self._shop.clock.now_ms()
+        gone: set[Line] = set()
         for session_id, session in list(self._sessions.items()):
             is_old = now_ms - session.used_at_ms >= SESSION_TTL_MS
             if not is_old and len(self._sessions) <= SESSIONS_MAX:
-                return
+                break
             if session.is_idle:
                 del self._sessions[session_id]
-                for line in session.lines.values():
-                    line.forget()
+                gone.update(session.lines.values())
+        for line in gone:
+            line.forget()
+        if gone:
+            self._lines_of = OrderedDict((job, line) for job, line in self._lines_of.items() if line not in gone)
 
     def _admit(self, assign: JobAssign, host: EngineHost) -> JobRun | None:
         if self.is_draining:

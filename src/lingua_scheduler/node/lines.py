@@ -7,7 +7,7 @@ A line owns an `AudioAggregator` (what is recognised when, and who reports it) a
 
 | effect | done |
 |---|---|
-| Recognize | a recognition starts, at most `RECOGNITIONS_MAX` of a line at a time |
+| Recognize | a recognition starts (`Ears`) |
 | Dismiss | the batch counts as recognised, with nothing in it |
 | Conclude | when its batches are heard: judge the text, translate, speak, report; a repeated one replaces the first |
 | Hold, Adopt, Refuse, Ignore | told to the scheduler, or logged |
@@ -26,7 +26,7 @@ thrown away when it is done.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lingua_scheduler.node.aggregation.audio import AudioAggregator
 from lingua_scheduler.node.aggregation.audio_events import (
@@ -35,7 +35,6 @@ from lingua_scheduler.node.aggregation.audio_events import (
     AudioArrived,
     AudioEffect,
     AudioEvent,
-    Batch,
     Conclude,
     Cut,
     Discard,
@@ -51,45 +50,27 @@ from lingua_scheduler.node.aggregation.audio_events import (
     Unclaimed,
 )
 from lingua_scheduler.node.aggregation.direction import Direction
-from lingua_scheduler.node.aggregation.prefix import Partial
-from lingua_scheduler.node.aggregation.utterances import LIVE, OFFLINE, Recognized, UtteranceAggregator
+from lingua_scheduler.node.aggregation.utterances import LIVE, OFFLINE, Recognized
 from lingua_scheduler.node.audio import SessionDecoder
-from lingua_scheduler.node.engines.base import AsrResult, Audio, EngineError
-from lingua_scheduler.node.hearing import Heard, combine
-from lingua_scheduler.node.meter import Ending, Meter
-from lingua_scheduler.node.partials import Partials
-from lingua_scheduler.node.pipeline import Pipeline, Said, StageError, Wanted
+from lingua_scheduler.node.ears import Ears
+from lingua_scheduler.node.engines.base import Audio
+from lingua_scheduler.node.hearing import Heard
+from lingua_scheduler.node.meter import Ending
+from lingua_scheduler.node.pipeline import Said, StageError, Wanted
 from lingua_scheduler.node.route import Route
-from lingua_scheduler.node.run import JobRun, Outlet, reject
+from lingua_scheduler.node.run import JobRun, reject
 from lingua_scheduler.node.sharing import Recognitions
 from lingua_scheduler.node.turns import Turns
+from lingua_scheduler.node.workshop import Workshop
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import JobId, Language, SessionId
 from lingua_scheduler.protocol.node import JobAssign, JobResult, NodeFault
-from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.logs import get_logger
-from lingua_scheduler.runtime.scope import Scope
-from lingua_scheduler.runtime.timers import Timers
 
-RECOGNITIONS_MAX = 2
-"""Of one line at a time: a long monologue must not keep other sessions from the recogniser."""
 FULL_RETRY_MS = 1000
 
 _log = get_logger("node.line")
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What the lines of a node share."""
-
-    pipeline: Pipeline
-    out: Outlet
-    texts: UtteranceAggregator
-    meter: Meter
-    clock: Clock
-    timers: Timers
-    scope: Scope
 
 
 @dataclass(slots=True, eq=False)
@@ -103,21 +84,6 @@ class _Conclusion:
     is_again: bool
     """The job was judged before, in an earlier attempt or with other audio."""
     task: "asyncio.Task[None] | None" = None
-
-
-@dataclass(slots=True, eq=False)
-class _Ear:
-    """One batch on its way to text. A failure waits here for the job that wants the text."""
-
-    batch: Batch
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    result: AsrResult | None = None
-    error: StageError | None = None
-    is_unwanted: bool = False
-
-    def conclude(self, result: AsrResult | None = None, error: StageError | None = None) -> None:
-        self.result, self.error = result, error
-        self.done.set()
 
 
 class Line:
@@ -136,14 +102,11 @@ class Line:
         """It was told that no successor comes: whatever comes all the same is processed at once."""
         self._key = SessionId(f"{session}>{target}")
         self._shop = workshop
-        self._recognitions = recognitions
         self._over = over
         self._decoder = SessionDecoder()
         self._decoding = asyncio.Lock()
-        self._listening = asyncio.Semaphore(RECOGNITIONS_MAX)
         self._runs: dict[JobId, JobRun] = {}
-        self._ears: dict[int, _Ear] = {}
-        self._partials: dict[JobId, Partials] = {}
+        self._ears = Ears(recognitions, workshop)
         self._concluding: dict[JobId, _Conclusion] = {}
         self._texting, self._sending = Turns(), Turns()
         self._route: Route | None = None
@@ -211,11 +174,9 @@ class Line:
     def _perform(self, effect: AudioEffect) -> None:
         match effect:
             case Recognize():
-                self._ears[effect.batch.number] = ear = _Ear(effect.batch)
-                self._shop.scope.start(self._listen(ear, effect.job), f"listen {self.session}")
+                self._on_recognize(effect)
             case Dismiss():
-                self._ears[effect.batch.number] = ear = _Ear(effect.batch)
-                ear.conclude()
+                self._ears.dismiss(effect.batch)
             case Conclude():
                 self._on_conclude(effect)
             case Hold():
@@ -231,6 +192,13 @@ class Line:
                 self._on_refuse(effect)
             case Discard() | Unclaimed():
                 self._on_unwanted(effect)
+
+    def _on_recognize(self, effect: Recognize) -> None:
+        """A tail that nobody claimed yet is heard as the line's last job was."""
+        run = self._runs.get(effect.job) if effect.job is not None else None
+        route = run.route if run is not None else self._route
+        assert route is not None, "audio has come with a job"
+        self._ears.listen(effect.batch, run, route)
 
     def _on_conclude(self, effect: Conclude) -> None:
         for job in (*effect.merged, effect.job):
@@ -272,49 +240,7 @@ class Line:
     def _on_unwanted(self, effect: Discard | Unclaimed) -> None:
         if isinstance(effect, Unclaimed):
             _log.warning("the end of a session's speech found no job to report it", job=effect.job)
-        for number in effect.batches:
-            if (ear := self._ears.pop(number, None)) is not None:
-                ear.is_unwanted = True
-
-    # ------------------------------------------------------------------------------------- recognition
-
-    async def _listen(self, ear: _Ear, job: JobId | None) -> None:
-        run = self._runs.get(job) if job is not None else None
-        route = run.route if run is not None else self._route
-        assert route is not None, "a batch has come with a job"
-        async with self._listening:
-            if ear.is_unwanted or (run is not None and run.is_over):
-                ear.conclude()
-                return
-            began = _now_s()
-            try:
-                ear.conclude(await self._recognitions.recognize(ear.batch, route, self._partial_of(run, ear)))
-            except StageError as error:
-                ear.conclude(error=error)
-            except Exception as error:  # noqa: BLE001 - whoever waits for the text must hear of it
-                message = f"{type(error).__name__} in the node"
-                _log.error("recognition failed by a bug", session=self.session, cause=repr(error))
-                ear.conclude(error=StageError("asr", EngineError(ErrorCode.INTERNAL_ERROR, message, retryable=True)))
-            finally:
-                self._shop.meter.took("asr", (_now_s() - began) * 1000)
-        if run is not None:
-            run.asr_span[:] = [min([began, *run.asr_span[:1]]), _now_s()]
-            if ear.result is not None and (partials := self._partials.get(run.id)) is not None:
-                partials.grew(ear.batch.number, ear.result.text)
-
-    def _partial_of(self, run: JobRun | None, ear: _Ear) -> Callable[[str], None] | None:
-        if run is None or not run.assign.enable_streaming_asr:
-            return None
-
-        def send(partial: Partial, is_final: bool) -> None:
-            if not run.is_over:
-                run.partial(self._shop.out, partial.text, partial.stable_chars, is_final=is_final)
-
-        partials = self._partials.get(run.id)
-        if partials is None:
-            interval_ms = run.assign.partial_update_interval_ms
-            self._partials[run.id] = partials = Partials(interval_ms, self._shop.clock.now_ms, send)
-        return lambda text: partials.grew(ear.batch.number, text)
+        self._ears.forget(effect.batches)
 
     # ------------------------------------------------------------------------------------- conclusion
 
@@ -332,7 +258,7 @@ class Line:
         """What there is to report: a translation, a fault, or None where nobody spoke."""
         run = conclusion.run
         try:
-            heard = await self._hear(conclusion.effect, run)
+            heard = await self._ears.hear(run, conclusion.effect.batches)
             await conclusion.texting.wait()
             wanted = self._judge(conclusion, heard) if heard is not None else None
             self._texting.leave(conclusion.texting)
@@ -346,17 +272,6 @@ class Line:
             return _bug(run, error)
         finally:
             self._texting.leave(conclusion.texting)
-
-    async def _hear(self, effect: Conclude, run: JobRun) -> Heard | None:
-        parts: list[tuple[Batch, AsrResult | None]] = []
-        for ear in [self._ears[number] for number in effect.batches]:
-            await ear.done.wait()
-            if ear.error is not None:
-                raise ear.error
-            parts.append((ear.batch, ear.result))
-        if (partials := self._partials.pop(run.id, None)) is not None:
-            partials.finish([result.text for _, result in parts if result is not None])
-        return combine(parts)
 
     def _judge(self, conclusion: _Conclusion, heard: Heard) -> Wanted | None:
         """What to translate: the job's own text, without words that the one before has from the same audio."""
@@ -396,8 +311,7 @@ class Line:
             heard, said = outcome
             result = run.translated(out, now_ms, heard, said, effect.carried_ms)
             self._send(run, result, said.speech.data if said.speech is not None else b"", "completed")
-        for number in effect.batches:
-            self._ears.pop(number, None)
+        self._ears.forget(effect.batches)
         self._driver.post(JobReported(run.id))
 
     def _fail(self, run: JobRun, fault: NodeFault) -> None:
@@ -413,7 +327,7 @@ class Line:
     def _end(self, run: JobRun, how: Ending) -> None:
         run.is_over = True
         self._runs.pop(run.id, None)
-        self._partials.pop(run.id, None)
+        self._ears.forget_partials(run)
         self._shop.meter.ended(how)
         self._shop.meter.took("total", run.watch.total_ms())
         self._over(run)
@@ -452,7 +366,3 @@ def _cut_of(assign: JobAssign) -> Cut:
 def _bug(run: JobRun, error: Exception) -> NodeFault:
     _log.error("job failed by a bug", job=run.id, cause=repr(error))
     return NodeFault(code=ErrorCode.INTERNAL_ERROR, message=f"{type(error).__name__} in the node")
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

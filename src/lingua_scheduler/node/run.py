@@ -61,6 +61,10 @@ class JobRun:
     def session_id(self) -> SessionId:
         return SessionId(self.assign.session_id)
 
+    def recognised(self, began_s: float, ended_s: float) -> None:
+        """A recognition for this job took from here to there, in loop time."""
+        self.asr_span[:] = [min([began_s, *self.asr_span[:1]]), ended_s]
+
     def acknowledge(self, out: Outlet) -> None:
         out.send(JobAck(**self._names(out), session_id=self.assign.session_id, trace_id=self.assign.trace_id))
 
