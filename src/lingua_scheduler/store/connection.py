@@ -90,6 +90,9 @@ class RedisConnection(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (answer := self._reader.gets()) is not False:
+                if not self._waiting:
+                    self.close("a reply that nobody asked for")
+                    return
                 reply, _ = self._waiting.popleft()
                 if not reply.done():
                     reply.set_result(answer)

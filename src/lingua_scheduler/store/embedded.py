@@ -104,6 +104,7 @@ async def _run(binary: ServerBinary, memory_mb: int) -> AsyncGenerator[str]:
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert keeper.stdin
+    told: dict[str, str] = {}
     try:
         told = await _first_line(keeper)
         if "error" in told:
@@ -112,6 +113,8 @@ async def _run(binary: ServerBinary, memory_mb: int) -> AsyncGenerator[str]:
     finally:
         keeper.stdin.close()
         await _wait_end(keeper)
+        if folder := told.get("folder"):  # gone already, unless somebody killed the keeper
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _first_line(keeper: asyncio.subprocess.Process) -> dict[str, str]:

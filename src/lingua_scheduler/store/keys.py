@@ -73,7 +73,7 @@ KEY_TABLE: tuple[Key, ...] = (
     Key(
         "lingua:v1:node:<node>:guests",
         "zset",
-        "none",
+        "1 min after the last entry",
         "select and whatever opens a slot; purged by both",
         "job id → deadline: waiting jobs for which the node's next slots are kept (affinity, offers)",
     ),

@@ -58,6 +58,7 @@ def _start(binary: str, memory_mb: int, folder: Path) -> "subprocess.Popen[bytes
         "save": "",
         "appendonly": "no",
         "daemonize": "no",
+        "set-proc-title": "no",  # it would write over the environment, by which process tools and tests know a process
         "maxmemory": f"{memory_mb}mb",
         "maxmemory-policy": "noeviction",
     }

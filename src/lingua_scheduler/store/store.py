@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from lingua_scheduler.store.client import RedisClient, ScriptRunner
 from lingua_scheduler.store.instances import InstanceStore
@@ -30,11 +30,19 @@ class Store:
     @staticmethod
     @contextlib.asynccontextmanager
     async def open(
-        url: str, keys: Keys | None = None, *, timeout_ms: int = 2000, rng: random.Random | None = None
+        url: str,
+        keys: Keys | None = None,
+        *,
+        timeout_ms: int = 2000,
+        rng: random.Random | None = None,
+        now_ms: Callable[[], int] | None = None,
     ) -> "AsyncGenerator[Store]":
-        """A store on the Redis at `url`. It is not contacted yet: `ping` tells whether it answers."""
+        """A store on the Redis at `url`. It is not contacted yet: `ping` tells whether it answers.
+
+        Scripts use the server's clock; tests and simulations state another through `now_ms`.
+        """
         async with RedisClient.open(url, timeout_ms=timeout_ms) as client:
-            yield Store(ScriptRunner(client, keys or Keys()), rng or random.Random())
+            yield Store(ScriptRunner(client, keys or Keys(), now_ms), rng or random.Random())
 
     async def ping(self) -> None:
         """Raises StoreError where Redis does not answer."""

@@ -34,7 +34,8 @@ local function reap_job(entry, job)
   else
     job_facts(v1, job, node, jobs)
     revoke(v1, job, attempt, node, 'lease_expired')
-    opened[#opened + 1] = node
+    if not opened[node] then opened[#opened + 1] = node end
+    opened[node] = true
   end
 end
 

@@ -3,7 +3,7 @@
 -- ARGV: stated node instance bucket asr semantic tts pairs_served services capacity zone protocol details active
 -- Reply: OK epoch {job attempt session owner node …} | NO_LANGUAGES
 -- Writes nothing unless OK. Repeated: a further epoch, no jobs.
--- uses: clock, job_facts, write_brief
+-- uses: clock, job_facts, write_brief, settle
 -- The jobs are those that the node had and does not name in `active` (`,a,b,`): they have lost their slot.
 -- An epoch starts at the clock, so that it grows even where the key expired or Redis came back empty.
 local v1 = KEYS[1]
@@ -34,6 +34,7 @@ redis.call('HSET', key, 'epoch', epoch, 'status', 'registering', 'instance', ins
 for service in string.gmatch(services, '[^,]+') do redis.call('HSET', key, 'service:' .. service, 0) end
 write_brief(key)
 redis.call('PEXPIRE', key, TTL_MS)
+settle(v1, node)
 redis.call('SADD', v1 .. 'nodes:all', node)
 redis.call('ZADD', v1 .. 'deadlines', now + TTL_MS, 'node:' .. node)
 return { 'OK', epoch, lost }

@@ -36,8 +36,8 @@ local function draw_some(ask, found, class, is_near, most)
   if is_near then low, high = low + ask.bucket, low + ask.bucket end
   while drawn < most and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
     local size = redis.call('ZCOUNT', ask.lane_key, low, high)
-    if size == 0 or not is_near and size == ask.near then return end
     if is_near then ask.near = size end
+    if size == 0 or not is_near and size == ask.near then return end
     local first = low > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. low) or 0
     repeat
       local is_free = draw_one(ask, found, first, size, class)

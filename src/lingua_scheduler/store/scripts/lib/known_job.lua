@@ -1,4 +1,4 @@
--- uses: is_final, give_back, settle
+-- uses: is_final, revoke, settle
 -- What is stored of the job that is asked for, and the reply where the question is answered by that alone. A newer
 -- attempt takes the slot of the older one back: the owner need not requeue first.
 local FIELDS = { 'status', 'attempt', 'revoked', 'node', 'line', 'turn', 'guest_of', 'affinity_until_ms', 'queued_ms' }
@@ -15,7 +15,7 @@ local function known_job(v1, job, attempt)
       local instance = redis.call('HGET', v1 .. 'node:' .. known.node, 'instance') or ''
       return known, { 'SELECTED', known.node, instance, current, 'repeat', {} }
     end
-    give_back(v1, job, known.node)
+    revoke(v1, job, known.attempt, known.node, 'superseded')
     settle(v1, known.node)
   end
   return known

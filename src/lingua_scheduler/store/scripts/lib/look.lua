@@ -32,8 +32,7 @@ local function look(ask, node)
     if redis.call('HEXISTS', key .. ':pools', pair) == 0 then return 'unsupported', class end
   end
   load = math.floor(taken * 700 / capacity) + math.floor(load * 3 / 10)
-  if is_cautious and free <= redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf') then
-    return 'kept', class, load, instance, free
-  end
-  return 'free', class, load, instance, free
+  local kept = is_cautious and redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf') or 0
+  if free <= kept then return 'kept', class, load, instance, free end
+  return 'free', class, load, instance, free - kept
 end

@@ -12,13 +12,11 @@ local function meet(ask, node, lane_class)
     ask.counts.dead = (ask.counts.dead or 0) + 1
     return 'gone'
   end
-  local watched = ask.v1 .. 'node:' .. node .. ':watched'
   if class ~= lane_class then
     local bucket = redis.call('HGET', ask.v1 .. 'node:' .. node, 'bucket')
     redis.call('ZADD', ask.lane_key, 'XX', class * CLASS + bucket, node)
-    redis.call('SADD', watched, ask.lane)
+    redis.call('SADD', ask.v1 .. 'node:' .. node .. ':watched', ask.lane)
     return 'gone'
   end
-  if kind == 'kept' then redis.call('SADD', watched, ask.lane) end
   return kind, load, instance, free
 end

@@ -20,7 +20,7 @@ end
 
 local function stand_in_line(ask, line)
   local queue, known = ask.v1 .. 'queue:' .. line, ask.known
-  if redis.call('ZCARD', queue) >= LINE_MAX then return nil end
+  if known.line ~= line and redis.call('ZCARD', queue) >= LINE_MAX then return nil end
   if known.line and known.line ~= line then redis.call('ZREM', ask.v1 .. 'queue:' .. known.line, ask.job) end
   local turn = known.line == line and tonumber(known.turn) or next_turn(ask, queue)
   redis.call('ZADD', queue, turn, ask.job)

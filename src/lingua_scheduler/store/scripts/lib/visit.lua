@@ -3,13 +3,17 @@
 -- Returns a reply, or nil where the job must look elsewhere.
 local function visit(ask, host, affinity, affinity_until)
   local guests, known = ask.v1 .. 'node:' .. host .. ':guests', ask.known
-  local kind, _, load, instance, free = look(ask, host)
+  local kind, load, instance, free = 'unsupported', nil, nil, nil
+  if redis.call('ZSCORE', ask.lane_key, host) then
+    local _
+    kind, _, load, instance, free = look(ask, host)
+  end
   local till = known.guest_of == host and tonumber(redis.call('ZSCORE', guests, ask.job) or 0) or 0
   local is_free = kind == 'free'
   if kind == 'kept' and till > ask.now then
     is_free = free > redis.call('ZCOUNT', guests, '(' .. ask.now, '(' .. till)
   end
-  if redis.call('ZSCORE', ask.lane_key, host) and is_free and (host == affinity or till > ask.now) then
+  if is_free and (host == affinity or till > ask.now) then
     local chosen = { node = host, load = load, instance = instance }
     return reserve(ask, chosen, host == affinity and 'affinity' or 'offered', { chosen })
   end
@@ -18,7 +22,8 @@ local function visit(ask, host, affinity, affinity_until)
     keep_slot(ask.v1, host, ask.job, affinity_until)
     write_job(ask, 'status', 'pending', 'queued_ms', known.queued_ms or ask.now, 'affinity_until_ms', affinity_until)
     local left = affinity_until - ask.now
-    return { 'QUEUED', redis.call('ZRANK', guests, ask.job) + 1, left, left }
+    local before = redis.call('ZCOUNT', guests, '(' .. ask.now, '(' .. affinity_until)
+    return { 'QUEUED', before + 1, left, left }
   end
   if known.guest_of == host then
     redis.call('ZREM', guests, ask.job)

@@ -1,6 +1,7 @@
 -- uses: meet
--- Looks at one open node after the other until one is free for this job: for the case that most are not. Returns it;
--- or nil and, where the budget is spent, a token that says where to go on and what was met so far.
+-- Looks at one open node after the other until one is free for this job: for the case that most are not. The others are
+-- put on watch, for the job may come to wait. Returns the node; or nil and, where the budget is spent, a token that
+-- says where to go on and what was met so far.
 local function walk(ask, token)
   local rank = tonumber(string.match(token, '^%d+') or 0)
   for kind, count in string.gmatch(token, '(%a+)=(%d+)') do ask.counts[kind] = (ask.counts[kind] or 0) + count end
@@ -11,6 +12,7 @@ local function walk(ask, token)
     local kind, load, instance = meet(ask, node, math.floor(score / CLASS))
     if kind == 'free' then return { node = node, load = load, instance = instance } end
     if kind ~= 'gone' then
+      redis.call('SADD', ask.v1 .. 'node:' .. node .. ':watched', ask.lane)
       ask.counts[kind] = (ask.counts[kind] or 0) + 1
       rank = rank + 1
     end

@@ -1,0 +1,28 @@
+"""Redis servers and stores for these tests."""
+
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lingua_scheduler.store.store import Store
+from tests.redis_servers import redis_servers as redis_servers
+from tests.redis_servers import redis_url as redis_url
+from tests.redis_servers import redis_urls as redis_urls
+from tests.store.dump import check_keys
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    """A store on an empty Redis 7.0. Every key that the test leaves must be one of the table, with its type and TTL."""
+    async with Store.open(redis_url, rng=random.Random(1)) as opened:
+        yield opened
+        await check_keys(opened)
+
+
+@pytest.fixture
+async def stores(redis_urls: str) -> AsyncIterator[Store]:
+    """The same; the test runs once on each kind of server."""
+    async with Store.open(redis_urls, rng=random.Random(1)) as opened:
+        yield opened
+        await check_keys(opened)
