@@ -262,3 +262,14 @@ def test_gpus_are_read_and_odd_lines_passed_over():
     assert [(card.name, card.memory_mb, card.used_mb, card.busy_percent) for card in cards] == [
         ("NVIDIA H200", 143_771, 1024, 37.0)
     ]
+
+
+async def test_gpus_are_asked_of_their_own_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'Some Card, 8192, 2048, 50'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    machine = MachineLoad()
+    await machine.look_at_gpus()
+    assert (machine.gpu_percent(), machine.gpu_mem_percent()) == (50.0, 25.0)
+    assert [(gpu.name, gpu.memory_gb) for gpu in machine.hardware().gpus or []] == [("Some Card", 8.0)]
