@@ -30,7 +30,7 @@ from lingua_scheduler.node.engines.pico import Pico
 from lingua_scheduler.node.engines.pivot import Pivot
 from lingua_scheduler.node.engines.plan import make_plan
 from lingua_scheduler.node.engines.spec import parse_spec
-from lingua_scheduler.node.engines.whisper import Whisper, cut_quiet
+from lingua_scheduler.node.engines.whisper import Whisper, _loops, cut_quiet
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import Language
@@ -174,6 +174,36 @@ class TestWhisper:
         with pytest.raises(EngineError, match="xx") as caught:
             heard(random_whisper[0], prose[:16_000], language=Language("xx"))
         assert caught.value.code is ErrorCode.UNSUPPORTED_FEATURE
+
+
+@pytest.mark.skipif(
+    whisper_models.missing("base") is not None,
+    reason=f"140 MB, so not among the test requirements: {whisper_models.missing('base')}",
+)
+def test_the_packaged_base_model_hears_better(prose: Audio):
+    engine = Whisper(parse_spec("whisper:base"))
+    card = engine.load()
+    assert {EN, PT, ES, ZH} <= set(card.languages)
+    assert (card.translates_to, card.notes) == ((EN,), ())
+    result = heard(engine, prose, candidates=(ZH, EN))
+    assert (result.language, result.language_probability > 0.9) == (EN, True)
+    said = SENSE_AND_SENSIBILITY.transcript
+    assert word_errors(said, result.text) <= len(words(said)) * 0.08
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("He might even have been made amiable himself.", False),
+        ("Continue. Continue.", False),
+        ("Yes, yes, yes.", False),
+        ("the Emperor of the World, the Emperor of the World, the Emperor of the World,", True),
+        ("是的是的是的是的是的", True),
+        ("", False),
+    ],
+)
+def test_a_text_that_goes_round_in_circles_is_noticed(text: str, loops: bool):
+    assert _loops(text) is loops
 
 
 class TestWhisperModels:

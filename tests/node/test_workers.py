@@ -194,6 +194,15 @@ async def test_a_model_that_no_longer_loads_makes_calls_fail_until_it_does_again
         assert (await engines.mt(mt("again"))).text == "[pt] again"
 
 
+async def test_a_machine_that_starts_no_process_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, no_descriptor_leaks: None
+):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    error = await failure(host("scripted-mt").__aenter__())
+    assert (error.code, error.retryable) == (ErrorCode.MODEL_LOAD_FAILED, True)
+    assert "/nowhere/python" in error.message
+
+
 async def test_closing_answers_every_caller_and_leaves_no_process(no_descriptor_leaks: None):
     async with host("scripted-mt?hang_on=hang&timeout_s=60") as engines:
         calls = [asyncio.ensure_future(engines.mt(mt(text))) for text in ("hang", "waits")]

@@ -11,12 +11,13 @@ temperatures once took 19 s for one sentence.
 
 import math
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lingua_scheduler.node.aggregation.writing import join
+from lingua_scheduler.node.aggregation.writing import bare, join, tokens
 from lingua_scheduler.node.engines import whisper_models
 from lingua_scheduler.node.engines.base import (
     ASR_RATE,
@@ -53,6 +54,7 @@ _LIKELY_LANGUAGES = 5
 _NO_SPEECH_PROBABILITY = 0.6
 _NO_SPEECH_LOGPROB = -1.0
 _LOOP_COMPRESSION = 2.4
+_LOOP_TIMES = 3
 _LOOP_QUALITY = 0.2
 _STYLE = {"zh": "以下是普通话的句子。"}
 """Without it the multilingual models often write Chinese in traditional characters and without punctuation."""
@@ -117,7 +119,7 @@ class Whisper:
                 qualities.append((_quality(decoded), len(window)))
                 emit(join([one.text for one in segments]))
                 if request.translate_to is not None:  # the host asks for what the card offers
-                    translations.append(self._decode(encoded, window, "translate", language, "").text)
+                    translations.append(self._decode_firmly(encoded, window, "translate", language, "").text)
             start += len(window)
         language = language or (request.candidates or (_ENGLISH,))[0]
         return AsrResult(
@@ -161,11 +163,16 @@ class Whisper:
 
     def _decode_sound(self, encoded: Any, window: Audio, language: Language, prompt: str) -> _Decoded | None:
         """The text of one window, or None where nobody spoke."""
-        decoded = self._decode(encoded, window, "transcribe", language, prompt)
-        if self._short and _loops(decoded.text):
-            decoded = self._decode(self._encode(window, short=False), window, "transcribe", language, prompt)
+        decoded = self._decode_firmly(encoded, window, "transcribe", language, prompt)
         silent = decoded.no_speech_probability > _NO_SPEECH_PROBABILITY and decoded.logprob < _NO_SPEECH_LOGPROB
         return None if silent or not any(one.isalnum() for one in decoded.text) else decoded
+
+    def _decode_firmly(self, encoded: Any, window: Audio, task: str, language: Language, prompt: str) -> _Decoded:
+        """One text; where it goes round in circles, the full window's."""
+        decoded = self._decode(encoded, window, task, language, prompt)
+        if self._short and _loops(decoded.text):
+            decoded = self._decode(self._encode(window, short=False), window, task, language, prompt)
+        return decoded
 
     def _decode(self, encoded: Any, window: Audio, task: str, language: Language, prompt: str) -> _Decoded:
         tokenizer = self._tokenizer(task, language)
@@ -213,8 +220,11 @@ def cut_quiet(audio: Audio, longest_samples: int = _WINDOW_SAMPLES) -> list[Audi
 
 
 def _loops(text: str) -> bool:
+    """Whether a text repeats itself as models do, seldom people: it packs too well, or has a phrase three times."""
     raw = text.encode()
-    return len(raw) / len(zlib.compress(raw)) > _LOOP_COMPRESSION
+    words = [bare(one) for one in tokens(text)]
+    phrases = Counter(zip(words, words[1:], words[2:], strict=False))
+    return len(raw) / len(zlib.compress(raw)) > _LOOP_COMPRESSION or any(n >= _LOOP_TIMES for n in phrases.values())
 
 
 def _quality(decoded: _Decoded) -> float:

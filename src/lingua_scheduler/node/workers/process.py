@@ -124,7 +124,11 @@ class WorkerProcess:
     @classmethod
     async def start(cls, spec: EngineSpec, stage: Stage, *, load_timeout_s: float, on_gone: Callable[[], None]) -> Self:
         """Start a process and load the engine in it. EngineError where it cannot; nothing is left running then."""
-        process, link, output = await _spawn(spec, on_gone)
+        try:
+            process, link, output = await _spawn(spec, on_gone)
+        except OSError as error:  # no memory, no descriptors, no interpreter any more
+            message = f"{spec}: no process could be started: {error}"
+            raise EngineError(ErrorCode.MODEL_LOAD_FAILED, message, retryable=True) from error
         worker = cls(process, link, output, stage)
         try:
             async with asyncio.timeout(load_timeout_s):
@@ -197,32 +201,28 @@ class WorkerProcess:
 async def _spawn(spec: EngineSpec, on_gone: Callable[[], None]) -> tuple[asyncio.subprocess.Process, _Link, _Output]:
     """Its own session, so that the terminal's Ctrl-C reaches the node alone; one thread for each numeric library."""
     loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
-    read_fd, write_fd = os.pipe()
-    printed = os.fdopen(read_fd, "rb", buffering=0)
-    ours.setblocking(False)
-    try:
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        our_end, their_end = socket.socketpair()
+        ours.enter_context(our_end).setblocking(False)
+        theirs.enter_context(their_end)
+        read_fd, write_fd = os.pipe()
+        theirs.callback(os.close, write_fd)
+        printed = ours.enter_context(os.fdopen(read_fd, "rb", buffering=0))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", _CHILD, str(theirs.fileno()), str(os.getpid()), str(spec)),
+            *(sys.executable, "-m", _CHILD, str(their_end.fileno()), str(os.getpid()), str(spec)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=write_fd,
             stderr=write_fd,
             env={**os.environ, "OMP_NUM_THREADS": spec.text("threads", "1"), "OPENBLAS_NUM_THREADS": "1"},
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(their_end.fileno(),),
             start_new_session=True,
         )
-    except BaseException:
-        ours.close()
-        printed.close()
-        raise
-    finally:
-        theirs.close()
-        os.close(write_fd)
-    try:
-        _, link = await loop.create_connection(lambda: _Link(on_gone), sock=ours)
-        _, output = await loop.connect_read_pipe(_Output, printed)
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
+        try:
+            _, link = await loop.create_connection(lambda: _Link(on_gone), sock=our_end)
+            _, output = await loop.connect_read_pipe(_Output, printed)
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        ours.pop_all()
     return process, link, output
