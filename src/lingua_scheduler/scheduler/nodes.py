@@ -100,7 +100,7 @@ class Nodes:
 
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
-        return registered is not None and registered.connection.send_frame(codec.encode(message))
+        return registered is not None and registered.connection.send_frame(codec.encode(message).decode())
 
     def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
         if (registered := self._by_id.get(node_id)) is not None:
