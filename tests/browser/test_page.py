@@ -81,7 +81,7 @@ async def test_a_refused_microphone_is_told(lonely_url: str):
 
 
 async def test_a_lost_connection_is_told(processes: Processes, microphone: Callable[[Path], Path]):
-    url = await serve(processes, "scripted")
+    url = await serve(processes, "scripted?text=hello")
     async with chromium(microphone(COMMANDS.path)) as browser, open_page(browser, f"{url}/?from=en&to=pt") as page:
         await press_microphone(page)
         await expect(page.locator("#state")).to_have_text("Listening")

@@ -21,6 +21,7 @@ export class Session extends EventTarget {
   #unsent = [];
   #pausedUntil = 0;
   #isClosing = false;
+  #isCloseSent = false;
   #isOver = false;
   #ack = null;
 
@@ -154,7 +155,10 @@ export class Session extends EventTarget {
     for (const { audio, isFinal } of this.#unsent.splice(0)) {
       this.#socket.send(this.#chunk(audio, isFinal));
     }
-    if (this.#isClosing) this.#say({ type: "session_close", session_id: this.#id, reason: "finished" });
+    if (this.#isClosing && !this.#isCloseSent) {
+      this.#isCloseSent = true;
+      this.#say({ type: "session_close", session_id: this.#id, reason: "finished" });
+    }
   }
 
   #chunk(audio, isFinal) {
