@@ -284,6 +284,8 @@ class NodeMachine:
 
     def _on_register_refused(self, word: str) -> None:
         self._owes_ack = False
+        self._out += [ev.RefuseMessage("not_registered") for _ in self._reports]
+        self._reports.clear()
         if word == "NODE_ID_CONFLICT":
             self._answer_error(ErrorCode.NODE_ID_CONFLICT, "another node uses this id", "node_id")
             self._leave("closed", NOT_ALLOWED, "node id of another node")
