@@ -476,6 +476,21 @@ def test_a_store_that_comes_back_empty_gets_the_node_from_memory():
     assert not connection.of(ev.AnnounceLost, connection.all)
 
 
+def test_jobs_given_before_the_store_was_emptied_are_lost_with_their_node():
+    """The epochs of a store that came back empty begin again: the loss spoke of epoch 1, the jobs of epoch 7."""
+    connection = Connection()
+    connection.register()
+    connection.confirm(epoch=7)
+    connection.beat()
+    connection.beaten()
+    connection.feed(ev.StoreReturned())
+    connection.beaten("NODE_NOT_REGISTERED")
+    connection.confirm(epoch=1)
+    connection.feed(ev.SocketClosed())
+    assert connection.one(ev.AnnounceLost).epoch == 7
+    assert connection.one(ev.MarkOffline).epoch == 1
+
+
 def test_a_store_that_comes_back_with_a_newer_connection_is_believed():
     connection = serving()
     connection.feed(ev.StoreReturned())

@@ -235,8 +235,8 @@ class AnnounceRegistered:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceLost:
-    """Every session with a job on this node under `epoch` hears `NodeLost`. After any cause but `suspect` the node
-    leaves the instance's registry, if the entry is still this connection's.
+    """Every session with a job on this node, given under `epoch` or an older one, hears `NodeLost`. After any cause but
+    `suspect` the node leaves the instance's registry, if the entry is still this connection's.
     """
 
     node_id: NodeId

@@ -333,8 +333,7 @@ class NodeMachine:
         """The connection is over: closed by the node, or by us with `code`."""
         if code is not None:
             self._out.append(ev.Close(code, reason))
-        if self._phase in KNOWN and (registration := self._store.registration) is not None:
-            self._out.append(ev.AnnounceLost(registration.node_id, self.epoch, cause))
+        self._announce_lost(cause)
         self._left_at_ms = self._now
         self._store.retry_at_ms = None
         self._reports.clear()
@@ -362,9 +361,13 @@ class NodeMachine:
             self._leave("replaced", TAKEN_OVER, TAKEN_OVER_WHY)
         else:
             self._out.append(ev.Close(TAKEN_OVER, TAKEN_OVER_WHY))
-            if self._phase in KNOWN and (registration := self._store.registration) is not None:
-                self._out.append(ev.AnnounceLost(registration.node_id, self.epoch, "replaced"))
+            self._announce_lost("replaced")
             self._move(Phase.GONE)
+
+    def _announce_lost(self, cause: LostCause) -> None:
+        registration = self._store.registration
+        if self._phase in KNOWN and registration is not None:
+            self._out.append(ev.AnnounceLost(registration.node_id, self._store.epoch_max, cause))
 
     # --------------------------------------------------------------------------------------- drain and time
 
@@ -390,8 +393,8 @@ class NodeMachine:
         if verdict == "lost":
             self._leave("lost", REGISTER_AGAIN, "no sign of life")
             return
-        if verdict == "suspect" and (registration := self._store.registration) is not None:
-            self._out.append(ev.AnnounceLost(registration.node_id, self.epoch, "suspect"))
+        if verdict == "suspect":
+            self._announce_lost("suspect")
         if self._liveness.is_ping_due(self._now):
             self._out.append(ev.SendPing())
 

@@ -23,6 +23,8 @@ class StoreLink:
         """As the store confirmed it."""
         self.epoch = 0
         """0 before the store has confirmed the node."""
+        self.epoch_max = 0
+        """The highest that this connection had: a store that came back empty counts from 1 again."""
         self.registering: Registration | None = None
         """What the store is to confirm."""
         self.is_asking = False
@@ -64,6 +66,7 @@ class StoreLink:
     def on_confirmed(self, registration: Registration, epoch: int) -> None:
         self.registering, self.is_asking = None, False
         self.registration, self.epoch = registration, epoch
+        self.epoch_max = max(self.epoch_max, epoch)
         self._languages = self._languages_told = registration.languages
         self._standing.services = registration.services
         self.status_told = "registering"
