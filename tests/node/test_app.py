@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,25 @@ async def test_a_result_outlives_the_scheduler_that_asked_for_it():
     assert result.text_asr == "[0:16000]"
     assert registered.active_jobs == [ActiveJob(job_id="job-0", attempt_id=1)]
     assert registered.node_id == rig.registration().node_id
+
+
+async def test_an_operators_drain_ends_with_the_connection():
+    async with running_node() as rig:
+        rig.peer.control("drain")
+        rig.assign(0, 0, SECOND)
+        await rig.peer.wait(JobReject)
+        await rig.scheduler.stop()
+        await rig.scheduler.start()
+        again = replace(rig, peer=await rig.scheduler.peer(2))
+        assert (await again.ask(1, 0, SECOND)).success
+
+
+async def test_capacity_is_measured_where_nobody_says_it():
+    async with running_node("scripted-asr?text=hello,scripted-mt,scripted-tts", capacity=0) as rig:
+        registered = rig.registration()
+    assert registered.capacity is not None
+    assert registered.capacity >= 2
+    assert any(line.startswith("measured: 5.1 s of speech") for line in rig.told)
 
 
 async def test_told_to_leave_it_finishes_says_what_it_holds_and_takes_nothing_new():

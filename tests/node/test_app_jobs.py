@@ -197,11 +197,11 @@ async def test_a_session_unused_for_minutes_is_forgotten_and_may_come_back(rig: 
 
 async def test_an_operator_may_drain_and_resume_it(rig: Rig):
     rig.peer.control("drain")
-    await rig.peer.wait(NodeDrain)
     rig.assign(0, 0, SECOND)
     await rig.peer.wait(JobReject, lambda message: message.code == "DRAINING")
     rig.peer.control("resume")
     assert (await rig.ask(1, 0, SECOND)).success
+    assert not rig.peer.count(NodeDrain), "that would say that it leaves"
 
 
 async def test_engines_are_loaded_anew_on_request_without_refusing_a_job(rig: Rig):

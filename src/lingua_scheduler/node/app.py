@@ -49,6 +49,8 @@ from lingua_scheduler.runtime.timers import Timers
 DRAIN_S = 30.0
 LOOK_S = 5.0
 """How often idle sessions are looked for, GPUs are asked, and engines compared with what the scheduler was told."""
+CAPACITY_MIN = 2
+"""Of a measured capacity."""
 QUEUE_PER_JOB = 4
 """Calls that one job may have waiting before one engine, with room to spare."""
 
@@ -83,6 +85,7 @@ class NodeApp:
             _give_up(error)
         self._engines = EngineKeeper(self._plan, self._task_failed)
         self._jobs = Jobs(self._workshop(), config.capacity)
+        self._is_leaving = False
         self._told_ready: list[tuple[str, bool]] = []
 
     async def run(self) -> None:
@@ -113,7 +116,10 @@ class NodeApp:
         self._report(f"capacity: {self._jobs.capacity} jobs at once")
 
     async def _measure_capacity(self) -> int:
-        """What the engines do together in the time that a speaker will wait; as many as recognise, if that fails."""
+        """What the engines do together in the time that a speaker will wait; as many as recognise, if that fails.
+
+        At least two: a held job keeps its slot at the scheduler, and its successor must find another.
+        """
         host = self._engines.host
         measured: Calibration | None = None
         try:
@@ -121,13 +127,13 @@ class NodeApp:
         except* EngineError as errors:
             self._report(f"note: capacity could not be measured: {_line(errors.exceptions[0])}")
         if measured is None:
-            return max(1, sum(lane.slots for lane in host.status() if lane.stage is Stage.ASR))
+            return max(CAPACITY_MIN, sum(lane.slots for lane in host.status() if lane.stage is Stage.ASR))
         stages = f"{measured.asr_ms:.0f} + {measured.nmt_ms:.0f} + {measured.tts_ms:.0f} ms"
         self._report(
             f"measured: {measured.audio_ms / 1000:.1f} s of speech take {stages} (recognise, translate, speak); "
             f"{measured.jobs_per_s:.1f} such jobs a second"
         )
-        return measured.capacity
+        return max(CAPACITY_MIN, measured.capacity)
 
     async def _work(self) -> None:
         self._scope.start(self._look(), "node-look")
@@ -142,8 +148,9 @@ class NodeApp:
 
     async def _leave(self) -> None:
         """Finish and deliver what is in hand, as far as `drain_s` allows."""
+        self._is_leaving = True
         self._jobs.drain()
-        self._link.send(NodeDrain(node_id=self._link.node_id, reason="the node was told to leave"))
+        self._tell_leaving()
         self._link.heartbeat_now()
         if self._jobs.active():
             self._report(f"leaving: finishing {len(self._jobs.active())} jobs, at most {self._drain_s:g} s")
@@ -154,6 +161,9 @@ class NodeApp:
         except TimeoutError:
             unfinished, undelivered = len(self._jobs.active()), len(self._link.outbox)
             self._report(f"left with {unfinished} jobs unfinished and {undelivered} results undelivered")
+
+    def _tell_leaving(self) -> None:
+        self._link.send(NodeDrain(node_id=self._link.node_id, reason="the node was told to leave"))
 
     # ------------------------------------------------------------------------------------- what the link asks
 
@@ -205,9 +215,11 @@ class NodeApp:
         return self._jobs.active()
 
     def registered(self) -> None:
-        """A scheduler that does not know yet that this node takes no jobs must hear of it."""
-        if self._jobs.is_draining:
-            self._link.send(NodeDrain(node_id=self._link.node_id, reason="draining"))
+        """Draining for an operator ends with the connection: the scheduler says it again where it still holds."""
+        if self._is_leaving:
+            self._tell_leaving()
+        else:
+            self._jobs.resume()
 
     def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None:
         match message:
@@ -223,10 +235,10 @@ class NodeApp:
         match control.command:
             case "drain":
                 self._jobs.drain()
-                self._link.send(NodeDrain(node_id=self._link.node_id, reason=control.reason))
                 self._link.heartbeat_now()
             case "resume":
-                self._jobs.resume()
+                if not self._is_leaving:
+                    self._jobs.resume()
                 self._link.heartbeat_now()
             case "reload":
                 self._scope.start(self._reload(), "node-reload")
