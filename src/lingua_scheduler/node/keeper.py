@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from lingua_scheduler.node.engines.base import EngineError
 from lingua_scheduler.node.engines.plan import EnginePlan
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.runtime.scope import Scope
@@ -83,7 +82,7 @@ class EngineKeeper:
                     return
                 loaded.set_result(generation)
                 await generation.leave.wait()
-        except EngineError as error:
+        except Exception as error:
             if loaded.done():
                 raise
             loaded.set_exception(error)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from lingua_scheduler.node.aggregation.audio_events import Batch
 from lingua_scheduler.node.aggregation.direction import Direction
 from lingua_scheduler.node.audio import EncodedSpeech, SessionDecoder, TtsFormat, encode_speech
+from lingua_scheduler.node.capabilities import serves_pair
 from lingua_scheduler.node.engines.base import (
     AsrRequest,
     AsrResult,
@@ -176,12 +177,8 @@ def unsupported(host: EngineHost, route: Route) -> str | None:
 
 
 def _serves(host: EngineHost, route: Route, direction: Direction) -> bool:
-    if not serves(host.languages(Stage.ASR), direction.src):
-        return False
-    if route.use_mt and not is_same_language(direction) and not host.translates(direction.src, direction.tgt):
-        return False
-    spoken = direction.tgt if route.use_mt else direction.src
-    return not route.use_tts or serves(host.languages(Stage.TTS), spoken)
+    target = direction.tgt if route.use_mt else direction.src
+    return serves_pair(host, direction.src, target, spoken=route.use_tts)
 
 
 def _translate_to(host: EngineHost, route: Route) -> Language | None:
