@@ -15,7 +15,7 @@ const LOUD = 4000;
 const asked = new URLSearchParams(location.search);
 const byId = (id) => document.getElementById(id);
 
-const languages = new Languages(byId("from"), byId("to"));
+const languages = new Languages(byId("from"), byId("to"), { from: asked.get("from"), to: asked.get("to") });
 const conversation = new Conversation();
 const player = new Player();
 let talk = null; // the Talk under way
@@ -134,10 +134,14 @@ class Talk {
     showMicrophone({ isOn: false });
     showState(message ? "failed" : "idle", message ? "Stopped" : "Ready");
     byId("level").value = 0;
-    languages.disabled = false;
-    byId("swap").disabled = !languages.canSwap;
     talk = null;
+    allowChoice();
   }
+}
+
+function allowChoice() {
+  languages.disabled = talk !== null;
+  byId("swap").disabled = talk !== null || !languages.canSwap;
 }
 
 async function toggle() {
@@ -148,17 +152,15 @@ async function toggle() {
   showNotice("");
   showState("idle", "Connecting …");
   showMicrophone({ isOn: false, isBusy: true });
-  languages.disabled = true;
-  byId("swap").disabled = true;
   talk = new Talk();
+  allowChoice();
   try {
     await player.unlock();
     await talk.start();
   } catch (error) {
     await talk.abandon();
     talk = null;
-    languages.disabled = false;
-    byId("swap").disabled = !languages.canSwap;
+    allowChoice();
     showMicrophone({ isOn: false });
     showState("failed", "Stopped");
     showNotice(error.message);
@@ -175,10 +177,13 @@ function onKey(event) {
 async function begin() {
   byId("microphone").addEventListener("click", toggle);
   byId("swap").addEventListener("click", () => languages.swap());
-  byId("languages").addEventListener("change", () => (byId("swap").disabled = !languages.canSwap));
+  byId("languages").addEventListener("change", allowChoice);
   byId("aloud").addEventListener("change", ({ target }) => target.checked || player.stop());
   document.addEventListener("keydown", onKey);
-  const isServed = await languages.refresh(asked.get("from") ?? undefined, asked.get("to") ?? undefined);
+  allowChoice();
+  const isServed = await languages.refresh();
+  if (talk) return;
+  allowChoice();
   if (!isServed) showState("idle", "No node has told its languages yet");
 }
 

@@ -13,12 +13,20 @@ const NAMES = new Intl.DisplayNames(navigator.languages, { type: "language", fal
 export class Languages {
   #from;
   #to;
-  #pairs = [];
+  #pairs = FALLBACK;
+  #isChosen; // by a person or a link, so that it is kept even while nobody serves it: its node may be on its way
 
-  constructor(from, to) {
+  // The pickers are usable at once; `refresh` brings what is served.
+  constructor(from, to, asked) {
     this.#from = from;
     this.#to = to;
-    from.addEventListener("change", () => this.#fillTargets(to.value));
+    this.#isChosen = Boolean(asked.from && asked.to);
+    from.addEventListener("change", () => {
+      this.#isChosen = true;
+      this.#fillTargets(to.value);
+    });
+    to.addEventListener("change", () => (this.#isChosen = true));
+    this.#choose(asked.from ?? FALLBACK[0][0], asked.to ?? FALLBACK[0][1]);
   }
 
   get from() {
@@ -43,24 +51,24 @@ export class Languages {
   }
 
   // Ask the scheduler what is served, keep what was chosen; whether any node serves anything.
-  async refresh(from = this.from, to = this.to) {
+  async refresh() {
     const served = await fetchPairs();
-    this.#pairs = served.length > 0 ? served : FALLBACK;
+    if (served.length === 0) return false;
+    this.#pairs = served;
+    const isServed = served.some(([from, to]) => from === this.from && to === this.to);
+    const [from, to] = this.#isChosen || isServed ? [this.from, this.to] : served[0];
     this.#choose(from, to);
-    return served.length > 0;
+    return true;
   }
 
   #choose(from, to) {
-    // What a link asked for is offered even if nobody serves it at this moment: its node may be on its way.
-    from ||= this.#pairs[0][0];
-    if (to && !this.#pairs.some(([a, b]) => a === from && b === to)) this.#pairs = [[from, to], ...this.#pairs];
+    if (!this.#pairs.some(([a, b]) => a === from && b === to)) this.#pairs = [[from, to], ...this.#pairs];
     fill(this.#from, this.#pairs.map(([source]) => source), from);
     this.#fillTargets(to);
   }
 
   #fillTargets(chosen) {
     fill(this.#to, this.#pairs.filter(([source]) => source === this.from).map(([, target]) => target), chosen);
-    this.#to.dispatchEvent(new Event("change", { bubbles: true }));
   }
 }
 
