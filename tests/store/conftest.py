@@ -20,6 +20,29 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
         await check_keys(opened)
 
 
+class StatedTime:
+    """The time that scripts see: it passes when a test says so. TTLs do not follow it."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def pass_ms(self, by_ms: int) -> None:
+        self.now += by_ms
+
+
+@pytest.fixture
+def time() -> StatedTime:
+    return StatedTime()
+
+
+@pytest.fixture
+async def timed(redis_url: str, time: StatedTime) -> AsyncIterator[Store]:
+    """A store whose scripts see `time`."""
+    async with Store.open(redis_url, rng=random.Random(1), now_ms=lambda: time.now) as opened:
+        yield opened
+        await check_keys(opened)
+
+
 @pytest.fixture
 async def stores(redis_urls: str) -> AsyncIterator[Store]:
     """The same; the test runs once on each kind of server."""

@@ -46,6 +46,10 @@ def socket_of(url: str) -> Path:
     return Path(url.removeprefix("unix://"))
 
 
+def names(folder: Path, pattern: str) -> list[str]:
+    return [path.name for path in folder.glob(pattern)]
+
+
 def is_there(url: str) -> bool:
     return socket_of(url).exists()
 
@@ -65,7 +69,7 @@ async def test_a_server_is_started_privately_and_leaves_nothing(source: str, pro
             assert str(256 << 20) in settings
             assert await client.call("CONFIG", "GET", "port") == ["port", "0"]
             assert await client.call("CONFIG", "GET", "save") == ["save", ""]
-    assert not os.path.lexists(socket.parent)
+    assert names(socket.parent.parent, socket.parent.name) == []
 
 
 async def test_the_first_choice_is_what_is_on_path():
@@ -125,7 +129,7 @@ async def test_a_program_that_does_not_start_is_told_with_its_words(tmp_path: Pa
     with pytest.raises(StoreError, match="no such option"):
         async with EmbeddedRedis.start(binary=ServerBinary(str(broken), "broken")):
             pass
-    assert os.listdir(tmp_path) == ["redis-server"]
+    assert names(tmp_path, "*") == ["redis-server"]
 
 
 async def test_a_broken_first_choice_gives_way_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -29,6 +29,7 @@ _REFUSED = (
 """Error replies to a command that Redis did not begin. A script is begun before it meets most of them, but ours check
 before they write; only OOM may come late, and Redis lets a script that has written write on."""
 
+PIPELINE_MAX = 1000
 _SCRIPTS = resources.files("lingua_scheduler.store") / "scripts"
 
 
@@ -185,9 +186,12 @@ class RedisClient:
         return _checked(await (await self._connected()).send(*words))
 
     async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Reply]:
-        """Commands that leave together and are answered together; the first error is raised."""
-        connection = await self._connected()
-        replies = await asyncio.gather(*(connection.send(*words) for words in commands))
+        """Commands that leave together and are answered together, a thousand at a time; the first error is raised."""
+        replies: list[Reply] = []
+        for start in range(0, len(commands), PIPELINE_MAX):
+            connection = await self._connected()
+            sent = [connection.send(*words) for words in commands[start : start + PIPELINE_MAX]]
+            replies += await asyncio.gather(*sent)
         return [_checked(reply) for reply in replies]
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Reply:

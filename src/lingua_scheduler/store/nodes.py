@@ -112,7 +112,7 @@ class NodeStore:
         return [NodeId(node) for node in sorted(texts(await self._client.call("SMEMBERS", self._keys.nodes)))]
 
     async def snapshot(self) -> list[NodeSnapshot]:
-        """Every registered node. Two round trips whatever their number; nodes that expired in between are left out."""
+        """Every registered node; a round trip for every 333. Nodes that expired in between are left out."""
         nodes = await self.ids()
         commands = [
             command
@@ -128,7 +128,7 @@ class NodeStore:
         return [_node(node, mapping(of_node), pools, jobs) for node, of_node, pools, jobs in rows if of_node]
 
     async def pools(self, nodes: Iterable[NodeSnapshot]) -> list[PoolSnapshot]:
-        """The language pairs that `nodes` (a snapshot) serve. One round trip."""
+        """The language pairs that `nodes` (a snapshot) serve."""
         pairs = sorted({pair for node in nodes for pair in node.pairs})
         lanes = [lane_of((pair,)) for pair in pairs]
         commands = [

@@ -1,7 +1,7 @@
 -- uses: meet
--- Draws candidates at random: two among the nodes of the job's own instance, then one among all unless it could not
+-- Draws candidates at random: two among the nodes of the job's own instance, then another among all unless it could not
 -- win; or two among all. An idle one ends it: none could be better. Ready nodes; degraded ones where no ready node is
--- open. Gives up after four that are open, but not for this job.
+-- open. Gives up after four that are not for this job, or were drawn before.
 local IDLE_PERMILLE = 50
 
 local function random_rank(ask, size)
@@ -19,30 +19,33 @@ end
 local function draw_one(ask, found, first, size, class)
   local rank = first + random_rank(ask, size)
   local node = redis.call('ZRANGE', ask.lane_key, rank, rank)[1]
+  if is_drawn(found, node) then
+    ask.misses = ask.misses + 1
+    return true
+  end
   local kind, load, instance = meet(ask, node, class)
   if kind == 'free' then
-    if load < ask.least then ask.least = load end
-    if not is_drawn(found, node) then found[#found + 1] = { node = node, load = load, instance = instance } end
+    ask.least = math.min(ask.least, load)
+    found[#found + 1] = { node = node, load = load, instance = instance }
   elseif kind ~= 'gone' then
     ask.misses = ask.misses + 1
   end
-  return kind == 'free'
+  return kind ~= 'gone'
 end
 
 -- Up to `most` draws among the open nodes of a class (0 or 1): of the job's own instance, or of all if those are more.
 local function draw_some(ask, found, class, is_near, most)
-  local low, high, drawn = class * CLASS, '(' .. (class + 1) * CLASS, 0
-  ask.misses = 0
+  local low, high, size, first = class * CLASS, '(' .. (class + 1) * CLASS, nil, nil
+  most, ask.misses = #found + most, 0
   if is_near then low, high = low + ask.bucket, low + ask.bucket end
-  while drawn < most and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
-    local size = redis.call('ZCOUNT', ask.lane_key, low, high)
-    if is_near then ask.near = size end
-    if size == 0 or not is_near and size == ask.near then return end
-    local first = low > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. low) or 0
-    repeat
-      local is_free = draw_one(ask, found, first, size, class)
-      if is_free then drawn = drawn + 1 end
-    until not is_free or drawn == most or ask.least <= IDLE_PERMILLE
+  while #found < most and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
+    if not size then
+      size = redis.call('ZCOUNT', ask.lane_key, low, high)
+      if is_near then ask.near = size end
+      first = low > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. low) or 0
+    end
+    if size == 0 or size == #found or not is_near and size == ask.near then return end
+    if not draw_one(ask, found, first, size, class) then size = nil end
   end
 end
 
