@@ -35,6 +35,8 @@ from lingua_scheduler.protocol.ids import Language
 
 _EN = Language("en")
 _SENTENCES_S = ((0.2, 7.6), (8.1, 11.4), (11.9, 17.2), (17.1, 23.1), (23.7, 27.2))
+_LOOKS = 8
+"""Looks at the memory in one run, after the first."""
 _STAGES = ("decode", "asr", "nmt", "tts", "encode")
 
 
@@ -93,11 +95,14 @@ async def bench_chain(host: EngineHost, target: Language, hours: float) -> None:
     decoder = SessionDecoder()
     for payload in payloads:
         await chain(host, target, payload, decoder)
-    before = {pid: memory for pid, _, memory in workers()}
+    before = {pid: mb for pid, _, mb in workers()}
     cpu_before = sum(cpu_s(pid) for pid in before) + time.process_time()
     took: dict[str, list[float]] = {stage: [] for stage in _STAGES}
     speech_s, work_ms = 0.0, 0.0
+    memory = [sum(before.values())]
     while speech_s < hours * 3600:
+        if speech_s > hours * 3600 * len(memory) / _LOOKS:
+            memory.append(sum(mb for pid, _, mb in workers() if pid in before))
         for clip, payload in zip(clips, payloads, strict=True):
             measured = await chain(host, target, payload, decoder)
             for stage, ms in measured.items():
@@ -110,8 +115,8 @@ async def bench_chain(host: EngineHost, target: Language, hours: float) -> None:
     for stage in _STAGES:
         print(f"| {stage} | {percentile(took[stage], 0.5):.1f} | {percentile(took[stage], 0.95):.1f} |")
     print(f"\nRTF {work_ms / 1000 / speech_s:.4f}; processor time {cpu / speech_s:.4f} s for a second of speech")
-    growth = sum(memory for pid, _, memory in workers() if pid in before) - sum(before.values())
-    print(f"memory of the workers: {sum(before.values()):.0f} MB, {growth:+.1f} MB over the run")
+    memory.append(sum(mb for pid, _, mb in workers() if pid in before))
+    print(f"memory of the workers over the run, MB: {' '.join(f'{mb:.0f}' for mb in memory)}")
 
 
 async def timed(call: Callable[[], Awaitable[object]], rounds: int) -> float:

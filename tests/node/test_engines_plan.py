@@ -1,5 +1,6 @@
 """Specifications, the registry with third parties' engines, and plans."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,16 @@ def test_every_shipped_engine_has_a_name_of_its_own_and_tells_what_it_is():
     names = [kind.name for kind in registry.SHIPPED]
     assert len(set(names)) == len(names)
     assert all(kind.about for kind in registry.SHIPPED)
+
+
+def test_the_engines_in_the_documentation_exist_and_take_the_options_it_shows():
+    text = (Path(__file__).parents[2] / "docs/engines.md").read_text("utf-8")
+    shown = [
+        spec for line in re.findall(r"--engines (.*)", text) for spec in parse_specs(line.strip('`"').split("`")[0])
+    ]
+    named = {spec.name for spec in shown} | set(re.findall(r"`([a-z0-9-]+)[:`]", text))
+    assert {kind.name for kind in registry.SHIPPED if not kind.name.startswith("scripted")} <= named
+    for spec in shown:
+        if spec.name not in {"demo", "LIST"}:
+            kind = kind_of(spec)
+            assert kind.make_async(spec) if kind.make_async is not None else kind.make and kind.make(spec)
