@@ -19,6 +19,7 @@ _EXAMPLES = """\
   lingua serve --embedded-redis
   lingua serve --redis redis://localhost:6379 --host 0.0.0.0
   lingua serve --config config.toml --workers 4"""
+_LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 _READY = "ready"
 """What a worker prints once it listens."""
 
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     _check_redis_url(config)
     configure_logs(config.observability.log_level, config.observability.log_format)
     is_worker = args.until_stdin_closes
+    if config.server.host not in _LOOPBACK and not is_worker:
+        console.note(f"{config.server.host} is not loopback: whoever reaches the port can speak, listen and be a node")
     if config.server.workers > 1 and not is_worker:
         if config.server.port == 0:
             raise ConfigError("several workers cannot share a port that each chooses for itself: name one with --port")
