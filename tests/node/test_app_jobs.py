@@ -31,7 +31,7 @@ async def node() -> AsyncGenerator[Rig]:
 @pytest.fixture
 def rig(node: Rig) -> Rig:
     """The node, for a session of the test's own."""
-    return replace(node, session=f"s-{next(_numbers)}")
+    return replace(node, session=f"test-{next(_numbers)}")
 
 
 async def ask(rig: Rig, audio: bytes | None = None, **fields: Any) -> JobResult:
