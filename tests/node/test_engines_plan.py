@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lingua_scheduler.node.engines import plan, registry
 from lingua_scheduler.node.engines.base import EngineError, MtRequest, Stage, serves
 from lingua_scheduler.node.engines.plan import make_plan
-from lingua_scheduler.node.engines.registry import kind_of, kinds
+from lingua_scheduler.node.engines.registry import kind_of, third_parties
 from lingua_scheduler.node.engines.spec import EngineSpec, parse_spec, parse_specs
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -113,7 +113,20 @@ class Acme:
     def run(self, request, emit):
         return MtResult(f"{self.greeting} {request.text}")
 
+class Remote:
+    def __init__(self, spec):
+        self.fails = spec.argument
+    async def load(self):
+        if self.fails == "load":
+            raise KeyError("address")
+        return EngineCard("remote", Stage.MT, pairs=(("en", "pt"),))
+    async def run(self, request, emit):
+        raise KeyError("answer")
+    async def close(self):
+        pass
+
 KIND = EngineKind(name="acme", stage=Stage.MT, about="a third party's", make=Acme)
+REMOTE = EngineKind(name="acme", stage=Stage.MT, about="a third party's", make_async=Remote)
 WRONG = 5
 """
 
@@ -131,9 +144,9 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
 
 @pytest.fixture
 def fresh_registry():
-    kinds.cache_clear()
+    third_parties.cache_clear()
     yield
-    kinds.cache_clear()
+    third_parties.cache_clear()
 
 
 async def test_a_third_party_s_engine_is_found_and_runs_in_a_process_of_its_own(
@@ -146,12 +159,36 @@ async def test_a_third_party_s_engine_is_found_and_runs_in_a_process_of_its_own(
         assert host.mt_pairs() == ((EN, PT),)
 
 
-def test_an_entry_point_that_is_no_engine_is_named(
+async def test_what_a_third_party_s_remote_engine_raises_is_an_error_of_its_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_registry: None
 ):
-    install(tmp_path, monkeypatch, "acme = acme_engines:WRONG")
-    with pytest.raises(EngineError, match=r"'acme' of lingua_scheduler\.engines is not an EngineKind"):
+    install(tmp_path, monkeypatch, "acme = acme_engines:REMOTE")
+    async with EngineHost(make_plan("acme")) as host:
+        with pytest.raises(EngineError, match="KeyError: 'answer'") as caught:
+            await host.mt(MtRequest("world", EN, PT))
+        assert (caught.value.code, caught.value.retryable) == (ErrorCode.PROCESSING_ERROR, True)
+    with pytest.raises(EngineError, match="KeyError: 'address'") as caught:
+        await EngineHost(make_plan("acme:load")).__aenter__()
+    assert (caught.value.code, caught.value.retryable) == (ErrorCode.MODEL_LOAD_FAILED, False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says", "code"),
+    [
+        ("acme_engines:WRONG", "is not an EngineKind", ErrorCode.UNSUPPORTED_FEATURE),
+        ("acme_engines:NONE", "cannot be imported: AttributeError", ErrorCode.MODEL_LOAD_FAILED),
+        ("acme_nowhere:KIND", "cannot be imported: ModuleNotFoundError", ErrorCode.MODEL_LOAD_FAILED),
+    ],
+)
+def test_a_broken_package_of_a_third_party_is_named_and_harms_no_other_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_registry: None, entry: str, says: str, code: ErrorCode
+):
+    install(tmp_path, monkeypatch, f"acme = {entry}")
+    with pytest.raises(EngineError, match=says) as caught:
         kind_of(parse_spec("acme"))
+    assert caught.value.code is code
+    assert entry in caught.value.message
+    assert kind_of(parse_spec("whisper")).name == "whisper"
 
 
 @pytest.mark.parametrize(

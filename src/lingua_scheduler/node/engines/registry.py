@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from lingua_scheduler.node.engines import (
     apertium,
@@ -18,8 +18,10 @@ from lingua_scheduler.node.engines import (
     whisper,
     wyoming,
 )
+from lingua_scheduler.node.engines.base import EngineError
 from lingua_scheduler.node.engines.kind import EngineKind
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec
+from lingua_scheduler.protocol.errors import ErrorCode
 
 ENTRY_POINT_GROUP = "lingua_scheduler.engines"
 
@@ -39,21 +41,37 @@ SHIPPED: tuple[EngineKind, ...] = (
 )
 
 
+_SHIPPED_BY_NAME: Mapping[str, EngineKind] = {kind.name: kind for kind in SHIPPED}
+
+
 @functools.cache
-def kinds() -> Mapping[str, EngineKind]:
-    """Every kind by name. A shipped name wins over a third party's."""
-    found: dict[str, EngineKind] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        kind: object = point.load()
-        if not isinstance(kind, EngineKind):
-            raise bad_spec(f"entry point {point.name!r} of {ENTRY_POINT_GROUP} is not an EngineKind")
-        found[kind.name] = kind
-    return found | {kind.name: kind for kind in SHIPPED}
+def third_parties() -> Mapping[str, EntryPoint]:
+    """Entry points by the name of the engine that each offers; none is imported before it is asked for."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def names() -> tuple[str, ...]:
+    """Every engine there is."""
+    return tuple(sorted({*_SHIPPED_BY_NAME, *third_parties()}))
 
 
 def kind_of(spec: EngineSpec) -> EngineKind:
-    """EngineError UNSUPPORTED_FEATURE for a name that nobody offers; it lists the names there are."""
-    kind = kinds().get(spec.name)
-    if kind is None:
-        raise bad_spec(f"there is no engine {spec.name!r}; there are: {', '.join(sorted(kinds()))}")
+    """The shipped kind of that name, else a third party's.
+
+    EngineError UNSUPPORTED_FEATURE for a name that nobody offers, with those there are; MODEL_LOAD_FAILED where a third
+    party's package cannot be imported.
+    """
+    shipped = _SHIPPED_BY_NAME.get(spec.name)
+    if shipped is not None:
+        return shipped
+    point = third_parties().get(spec.name)
+    if point is None:
+        raise bad_spec(f"there is no engine {spec.name!r}; there are: {', '.join(names())}")
+    try:
+        kind: object = point.load()
+    except Exception as error:
+        message = f"engine {spec.name} ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+        raise EngineError(ErrorCode.MODEL_LOAD_FAILED, message, retryable=False) from error
+    if not isinstance(kind, EngineKind):
+        raise bad_spec(f"engine {spec.name} ({point.value}) is not an EngineKind")
     return kind

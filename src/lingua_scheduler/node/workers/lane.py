@@ -253,8 +253,14 @@ class RemoteLane:
     async def load(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
-            self.card = await self.engine.load()
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                self.card = await self.engine.load()
+        except EngineError:
+            raise
+        except Exception as error:
+            message = f"{self.spec}: {type(error).__name__}: {error}"
+            raise EngineError(ErrorCode.MODEL_LOAD_FAILED, message, retryable=False) from error
         self.load_ms = round((loop.time() - began) * 1000)
         self._running = asyncio.Semaphore(self.card.concurrency)
 
@@ -273,6 +279,11 @@ class RemoteLane:
                 return result
         except TimeoutError:
             raise timeout_error(self.spec, self.stage, allowed_s) from None
+        except EngineError:
+            raise
+        except Exception as error:
+            message = f"{self.spec}: {type(error).__name__}: {error}"
+            raise EngineError(ErrorCode.PROCESSING_ERROR, message, retryable=True) from error
         finally:
             self._present -= 1
 
