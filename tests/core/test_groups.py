@@ -4,7 +4,7 @@ import pytest
 
 from lingua_scheduler.core.groups import Groups, join_texts, tail
 from lingua_scheduler.core.session import events as ev
-from tests.core.session.support import DEFAULTS, Scene
+from tests.core.session.support import DEFAULTS, ES, PT, Scene
 
 GAP_MS = DEFAULTS.group_gap_ms
 
@@ -47,6 +47,22 @@ def test_a_group_lives_while_an_utterance_is_unanswered():
     part(scene)
     scene.wait(20 * GAP_MS)
     assert part(scene) == ("group-s-0", 1)
+
+
+def test_an_utterance_whose_targets_are_answered_at_once_is_answered_once():
+    """Two gaps passed in the same moment took two utterances off the count: the group died, the count went below 0."""
+    scene = Scene(targets=(ES, PT))
+    part(scene)
+    part(scene)
+    for target in (ES, PT):
+        scene.conclude(1, target=target)
+    scene.wait(DEFAULTS.gap_hold_ms + 20 * GAP_MS)
+    assert part(scene) == ("group-s-0", 2), "the first utterance is still unanswered"
+    for target in (ES, PT):
+        scene.conclude(0, target=target)
+        scene.conclude(2, target=target)
+    scene.wait(GAP_MS)
+    assert part(scene) == ("group-s-1", 0)
 
 
 def test_a_group_lives_while_its_speech_is_played_and_a_gap_longer():
@@ -121,10 +137,10 @@ def test_failures_and_blank_texts_leave_no_trace_in_the_context():
 def test_several_targets_tell_the_words_once():
     groups = Groups("s", 2000, 8, 800)
     groups.begin(0)
-    groups.next_part()
+    groups.next_part(2)
     groups.heard(0, "one")
     groups.heard(0, "uno")
-    assert groups.next_part()[2] == "one"
+    assert groups.next_part(2)[2] == "one"
 
 
 @pytest.mark.parametrize(

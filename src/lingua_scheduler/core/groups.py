@@ -72,14 +72,14 @@ class Groups:
             self._parts = 0
             self._texts.clear()
 
-    def next_part(self) -> tuple[GroupId, int, str]:
-        """An utterance has ended: its group, its number in the group, and the context before it."""
+    def next_part(self, answers: int) -> tuple[GroupId, int, str]:
+        """An utterance has ended and awaits `answers`: its group, its number in the group, the context before it."""
         if self._parts >= self._parts_max:
             self._number += 1
             self._parts = 0
         part_index = self._parts
         self._parts += 1
-        self._unanswered += 1
+        self._unanswered += answers
         context = tail(join_texts([text for _, text in self._texts]), self._chars_max)
         return GroupId(f"group-{self._session}-{self._number}"), part_index, context
 
@@ -91,9 +91,9 @@ class Groups:
         self._texts.sort()
         del self._texts[: -self._parts_max]
 
-    def answered(self, now_ms: int, *, is_last: bool) -> None:
-        """The client got a result of an utterance, `is_last` the last one it awaits for it."""
-        self._unanswered -= is_last
+    def answered(self, now_ms: int) -> None:
+        """The client got one of the answers."""
+        self._unanswered -= 1
         self._live_until_ms = max(self._live_until_ms, now_ms + self._gap_ms)
 
     def playing(self, until_ms: int) -> None:

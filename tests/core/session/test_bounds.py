@@ -180,6 +180,8 @@ def test_whole_utterances_count_as_well():
 def test_bounds_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="session_buffer_bytes_max"):
         SessionConfig(session_buffer_bytes_max=1 << 20)
+    with pytest.raises(ValueError, match="results_kept_max"):
+        SessionConfig(results_kept_max=399)
     with pytest.raises(ValueError, match="slow_level"):
         SessionConfig(slow_level=0.9)
     for field in ("pause_ms", "max_duration_ms", "max_utterance_bytes", "gap_hold_ms"):
@@ -203,7 +205,7 @@ def replayed(scene: Scene) -> list[TranslationResult | MissingResult]:
 
 
 def test_of_results_that_are_never_acknowledged_the_newest_are_kept():
-    scene = Scene(config=small(results_kept_max=5))
+    scene = Scene(config=small(results_open_max=2, results_kept_max=5))
     for index in range(12):
         scene.utter(100)
         scene.conclude(index)
@@ -211,13 +213,17 @@ def test_of_results_that_are_never_acknowledged_the_newest_are_kept():
 
 
 def test_results_concluded_while_away_push_nothing_out():
-    scene = Scene(config=small(results_kept_max=3))
+    scene = Scene(config=small(results_open_max=10, results_kept_max=20))
+    for _ in range(10):
+        scene.utter(100)
+    for index in range(10):
+        scene.conclude(index)
     for _ in range(10):
         scene.utter(100)
     scene.handle(ev.ConnectionLost())
-    for index in range(10):
+    for index in range(10, 20):
         scene.conclude(index)
-    assert [one.utterance_index for one in replayed(scene)] == list(range(10))
+    assert [one.utterance_index for one in replayed(scene)] == list(range(20))
 
 
 def test_past_its_bound_the_oldest_kept_speech_gives_way_and_the_text_stays():

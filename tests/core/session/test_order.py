@@ -211,13 +211,13 @@ def test_open_results_are_counted_over_all_targets():
 
 
 def test_what_was_given_up_is_not_told_twice():
-    scene = speaking(4, config=small(results_open_max=3))
+    scene = speaking(4, config=small(results_open_max=3, results_kept_max=6))
     assert results(scene.conclude(0)) == []
     assert scene.results() == [(0, "pending_overflow_evict")]
 
 
 def test_the_announcement_of_a_gap_makes_no_room():
-    scene = speaking(3, config=small(results_open_max=3))
+    scene = speaking(3, config=small(results_open_max=3, results_kept_max=6))
     scene.conclude(1)
     scene.wait(HOLD_MS)
     scene.utter(100)

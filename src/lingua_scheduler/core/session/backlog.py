@@ -151,7 +151,7 @@ class Backlog:
             assert self._utterances[slot.index] is slot.utterance
 
     def _describe(self, collected: Collected, now_ms: int) -> Utterance:
-        group_id, part_index, context = self.groups.next_part()
+        group_id, part_index, context = self.groups.next_part(len(collected.targets))
         return Utterance(
             index=collected.index,
             audio=collected.audio,
@@ -210,7 +210,7 @@ class Backlog:
         for slot in delivered:
             self._has_news = True
             self._last_answered = (slot.utterance.group_id, Subject.of(slot))
-            self.groups.answered(now_ms, is_last=slot.utterance.slots_open == 0)
+            self.groups.answered(now_ms)
             self._drop_if_done(slot.utterance)
 
     def _drop_if_done(self, kept: KeptUtterance) -> None:

@@ -36,7 +36,7 @@ class SessionConfig:
     """A result waits at most so long for an earlier one that is still being made."""
     results_open_max: int = 200
     """Results awaited or held back for order, over all targets; past it the oldest unfinished utterance is given up."""
-    results_kept_max: int = 200
+    results_kept_max: int = 400
     """1.1: sent and unacknowledged results kept for a resume; past it the oldest count as received."""
     results_kept_bytes_max: int = 4 << 20
     """1.1: speech kept with these results; past it the oldest keep their text only."""
@@ -65,6 +65,11 @@ class SessionConfig:
             raise ValueError(
                 f"session_buffer_bytes_max is {self.session_buffer_bytes_max}, but one utterance may take "
                 f"{collected_bytes_max} (max_utterance_bytes and two of max_chunk_bytes)"
+            )
+        if self.results_kept_max < 2 * self.results_open_max:
+            raise ValueError(
+                f"results_kept_max {self.results_kept_max} is less than twice results_open_max {self.results_open_max}: "
+                "so many may be sent before the first acknowledgement comes back"
             )
         if not 0 < self.slow_level <= self.pause_level <= 1:
             raise ValueError(f"not 0 < slow_level {self.slow_level} <= pause_level {self.pause_level} <= 1")

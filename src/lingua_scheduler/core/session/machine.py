@@ -124,9 +124,9 @@ class SessionMachine:
     def handle(self, event: ev.SessionEvent, now_ms: int) -> Effects:
         """What is to be done about `event`, in order."""
         out: Effects = []
-        if now_ms >= self._wake_ms:
-            self._pass_time(now_ms, out)
         kind = type(event)
+        if now_ms >= self._wake_ms and kind is not ev.Resumed:
+            self._pass_time(now_ms, out)
         rule = RULES[kind][self.state]
         if rule is Rule.HANDLED:
             if kind in FROM_CLIENT:
@@ -333,6 +333,8 @@ class SessionMachine:
         for message in (ack, *kept):
             self._voice.send(message, out)
         self._tell_outage(out)
+        # Not before: what time has released is for the new connection, behind the answer to its resume.
+        self._pass_time(now_ms, out)
 
     def _conclude(self, now_ms: int, out: Effects) -> None:
         """After every event: what it has made possible, and when to look again."""
