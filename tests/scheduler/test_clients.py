@@ -240,8 +240,26 @@ async def test_a_resume_token_serves_once(peers: Peers):
     second, third = await peers.client(), await peers.client()
     await second.send(resume)
     await second.wait_for(wire.SessionResumeAck)
+    second.session_id = opened.session_id
+    await still_works(second)
     await third.send(resume)
     assert (await third.wait_for(wire.ErrorMessage)).code is ErrorCode.INVALID_SESSION
+
+
+async def test_a_resume_whose_answer_was_lost_can_be_repeated(peers: Peers):
+    """A connection that broke between the new token's making and its reading once lost the session."""
+    client = await peers.client()
+    opened = await client.open(protocol_version="1.1")
+    resume = wire.SessionResume(session_id=opened.session_id, resume_token=opened.resume_token or "", last_result_seq=0)
+    await client.ws.close()
+    second, third = await peers.client(), await peers.client()
+    await second.send(resume)
+    await second.wait_for(wire.SessionResumeAck)
+    await second.ws.close()
+    await third.send(resume)
+    await third.wait_for(wire.SessionResumeAck)
+    third.session_id = opened.session_id
+    await still_works(third)
 
 
 async def test_a_resume_takes_the_session_from_a_connection_that_still_lives(peers: Peers):

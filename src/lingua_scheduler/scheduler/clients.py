@@ -152,6 +152,7 @@ class ClientConnection:
     def _bound(self, session_id: str) -> SessionActor:
         """The session of this connection. PeerError where the message names another, or it is over."""
         if self._actor is not None and session_id == self._actor.session_id:
+            self._actor.used_token = None
             return self._actor
         if session_id == self._closed_session:
             raise PeerError(ErrorCode.SESSION_CLOSED, HINTS[ErrorCode.SESSION_CLOSED].en)

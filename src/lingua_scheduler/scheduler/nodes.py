@@ -4,6 +4,7 @@ A connection's state is its `NodeMachine`; this file performs what the machine w
 to the session that owns the job, with the name of the node whose connection brought it.
 """
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal, Protocol, assert_never
@@ -68,11 +69,17 @@ class Nodes:
         self._context = context
         self._by_id: dict[NodeId, Registered] = {}
         self._connections: set[NodeConnection] = set()
+        self._changed = asyncio.Event()
         # Whose audio may be on which node, so that a lost node is told to those whom it concerns and nobody else.
         self._users: defaultdict[NodeId, set[JobOwner]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    async def wait_changed(self) -> None:
+        """Until a node has registered since the last wait."""
+        await self._changed.wait()
+        self._changed.clear()
 
     def get(self, node_id: NodeId) -> Registered | None:
         return self._by_id.get(node_id)
@@ -119,6 +126,7 @@ class Nodes:
             older.connection.driver.post(node.Superseded())
         self._by_id[node_id] = entry
         self._context.metrics.nodes_connected.set(len(self._by_id))
+        self._changed.set()
         _log.info("node registered", node=node_id, epoch=entry.epoch, capacity=entry.registration.capacity)
 
     def lost(self, connection: "NodeConnection", node_id: NodeId, epoch: int, cause: node.LostCause) -> None:

@@ -71,6 +71,8 @@ class SessionActor:
     def __init__(self, context: Context, registry: "Sessions", opening: Opening, resume_token: str | None) -> None:
         self.opening = opening
         self.resume_token = resume_token
+        self.used_token: str | None = None
+        """The token of the last resume, until the client has shown that it read the one which replaces it."""
         self.session_id = opening.speaker.session_id
         self.client: Client | None = None
         self.is_ended = False
@@ -259,10 +261,16 @@ class Sessions:
         return actor, self._ack(opening, token, warning)
 
     def resume(self, session_id: SessionId, token: str) -> tuple[SessionActor, str]:
-        """The session behind a resume token, and the token that replaces it. Each token serves once."""
+        """The session behind a resume token, and the token that replaces it.
+
+        Each token serves once; but the reply may be lost with the connection, so the token it answered stays good until
+        the first message on the connection that it opened.
+        """
         actor = self._by_id.get(session_id)
-        if actor is None or actor.resume_token is None or not secrets.compare_digest(actor.resume_token, token):
+        good = [one for one in (actor.resume_token, actor.used_token) if one] if actor is not None else []
+        if actor is None or not any(secrets.compare_digest(one.encode(), token.encode()) for one in good):
             raise PeerError(ErrorCode.INVALID_SESSION, "no session can be resumed with this token")
+        actor.used_token = token
         actor.resume_token = new_resume_token()
         return actor, actor.resume_token
 

@@ -23,6 +23,7 @@ _log = get_logger("scheduler.upkeep")
 
 ROUND_S = 2.0
 """Pictures are at most this old, plus the time of a round; Redis being away is noticed within it."""
+SETTLE_S = 0.25
 PRESENCE_ROUNDS = 7
 REAP_ROUNDS = 2
 DRAIN_S = 30.0
@@ -85,7 +86,7 @@ class Upkeep:
     async def _run(self) -> None:
         count = 1
         while True:
-            await asyncio.sleep(ROUND_S)
+            await self._wait_round()
             try:
                 await self._round(count)
             except StoreError as error:
@@ -93,6 +94,16 @@ class Upkeep:
             else:
                 self._store_is(True, "")
                 count += 1
+
+    async def _wait_round(self) -> None:
+        """Until the next round is due, or a node registered: people look at the page just then."""
+        try:
+            async with asyncio.timeout(ROUND_S):
+                await self._nodes.wait_changed()
+        except TimeoutError:
+            return
+        # Its first heartbeat, which puts it into the pools, follows at once; many that come together share a round.
+        await asyncio.sleep(SETTLE_S)
 
     async def _round(self, count: int) -> None:
         store = self._context.store
