@@ -257,7 +257,7 @@ def test_any_traffic_is_a_sign_of_life(event: Any):
 def test_a_pause_of_our_own_makes_nobody_suspect():
     """The process was stopped for a minute: the pongs wait in the socket while the timer sees a minute of silence."""
     connection = serving()
-    silent_since(connection)
+    connection.pass_ms(30_000, answers=True)
     connection.now += 60_000
     connection.feed(ev.TimeReached())
     assert connection.last == [ev.SendPing()]
@@ -307,6 +307,7 @@ def test_a_socket_that_closes_after_we_closed_it_is_no_news():
 def test_a_socket_that_closes_while_the_store_confirms_leaves_nothing_behind():
     connection = Connection()
     connection.register()
+    connection.say(result())
     connection.feed(ev.SocketClosed())
     assert not connection.last
     connection.confirm(epoch=4)
@@ -326,6 +327,7 @@ def test_a_socket_that_closes_while_the_store_refuses_is_gone():
 
 def test_a_store_that_is_away_is_told_of_the_end_until_it_would_know_by_itself():
     connection = serving()
+    connection.pass_ms(100_000, answers=True)
     connection.feed(ev.SocketClosed())
     told = 0
     for _ in range(60):

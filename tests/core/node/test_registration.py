@@ -236,8 +236,10 @@ def test_the_return_of_the_store_is_used_at_once():
 
 
 def test_who_does_not_register_is_sent_away():
-    connection = Connection()
-    connection.pass_ms(10_000, answers=True)
+    connection = Connection(ping_ms=3_000)
+    connection.pass_ms(9_999, answers=True)
+    assert not connection.of(ev.Close)
+    connection.pass_ms(1)
     assert connection.one(ev.Close).code == 4001
     assert connection.machine.is_over
 
@@ -271,6 +273,8 @@ def test_of_many_registrations_at_once_the_last_counts():
     assert [asked.registration.capacity for asked in connection.of(ev.RegisterNode, connection.all)] == [1]
     connection.confirm()
     assert connection.one(ev.RegisterNode).registration.capacity == 3
+    connection.confirm(epoch=2)
+    assert not connection.of(ev.RegisterNode)
 
 
 def test_a_heartbeat_in_flight_cannot_speak_of_an_older_epoch():

@@ -123,7 +123,6 @@ class StoreLink:
         if self._heartbeat_in_flight or self.registering is not None or registration is None or heartbeat is None:
             return
         self._heartbeat_in_flight, self._heartbeat_due = True, False
-        self.retry_at_ms = None
         self.status_told = self.status
         effect = ev.HeartbeatNode(
             node_id=registration.node_id,
