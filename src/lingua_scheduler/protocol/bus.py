@@ -31,6 +31,8 @@ class AssignJob(Bus, tag="assign", frozen=True, kw_only=True):
 
     owner: str
     node_id: str
+    epoch: int
+    """Of the connection that the job was placed on: a newer one has no slot for it."""
     assign: JobAssign
     audio: bytes
 

@@ -8,6 +8,7 @@ late, changes nothing.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId
-from lingua_scheduler.protocol.node import JobResult
+from lingua_scheduler.protocol.node import JobReject, JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.store.client import RedisClient
@@ -57,14 +58,25 @@ class RemoteOwner:
 
     def report(self, node_id: NodeId, report: JobReport) -> None:
         message = wire.ReportJob(node_id=node_id, report=report)
-        if not isinstance(report, JobResult):
+        if isinstance(report, JobResult | JobReject):
+            self._bus.forget_job(JobId(report.job_id))
+        if isinstance(report, JobResult):
+            self._bus.publish(self.instance_id, message, lambda: self._bus.finish_orphan(node_id, report))
+        else:
             self._bus.publish(self.instance_id, message)
-            return
-        self._bus.forget_job(JobId(report.job_id))
-        self._bus.publish(self.instance_id, message, lambda: self._bus.finish_orphan(node_id, report))
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
+        if cause != "suspect":
+            self._bus.forget_jobs_on(node_id)
         self._bus.publish(self.instance_id, wire.NodeGone(node_id=node_id, epoch=epoch, cause=cause))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteJob:
+    """A job of another instance's session that a node here works on."""
+
+    owner: RemoteOwner
+    node_id: NodeId
 
 
 class Bus:
@@ -76,7 +88,10 @@ class Bus:
         self._inboxes = inboxes
         self._reader = reader
         self._owners: dict[InstanceId, RemoteOwner] = {}
-        self._remote_jobs: OrderedDict[JobId, RemoteOwner] = OrderedDict()
+        self._remote_jobs: OrderedDict[JobId, RemoteJob] = OrderedDict()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._reading: asyncio.Task[None] | None = None
         self._peers: set[InstanceId] = set()
 
     # ------------------------------------------------------------------------------- towards peers
@@ -87,10 +102,23 @@ class Bus:
 
     def owner_of(self, job_id: JobId) -> RemoteOwner | None:
         """Whose job this is, if it came from another instance."""
-        return self._remote_jobs.get(job_id)
+        remote = self._remote_jobs.get(job_id)
+        return remote.owner if remote else None
 
     def forget_job(self, job_id: JobId) -> None:
+        """It was answered, refused or cancelled."""
         self._remote_jobs.pop(job_id, None)
+        if not self._remote_jobs:
+            self._idle.set()
+
+    def forget_jobs_on(self, node_id: NodeId) -> None:
+        """The node is lost, and its jobs with it."""
+        for job_id in [job_id for job_id, remote in self._remote_jobs.items() if remote.node_id == node_id]:
+            self.forget_job(job_id)
+
+    async def wait_idle(self) -> None:
+        """Until no node here works for another instance."""
+        await self._idle.wait()
 
     def publish(
         self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None = None
@@ -130,8 +158,11 @@ class Bus:
         """Make the inbox; before that, peers take this instance for gone. Raises StoreError."""
         await self._inboxes.create(self._context.instance_id)
 
-    async def run(self) -> None:
-        """Read the inbox for ever."""
+    def start(self) -> None:
+        """Read the inbox until `close`."""
+        self._reading = self._context.scope.start(self._read(), "inbox")
+
+    async def _read(self) -> None:
         phase2 = self._context.config.scheduler.phase2
         me = self._context.instance_id
         while True:
@@ -157,13 +188,17 @@ class Bus:
         self._peers = alive - {me}
         for dead in gone:
             self._owners.pop(dead, None)
+            _log.warning("taking over an inbox", instance=dead)
             await self._take_over(dead)
         return gone
 
     async def close(self) -> None:
-        """Graceful stop: what the inbox still holds was handled or concerns nobody any more."""
+        """Graceful stop: handle what the inbox still holds, so that peers hear what cannot be done, then remove it."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         try:
-            await self._inboxes.remove(self._context.instance_id)
+            await self._take_over(self._context.instance_id)
         except StoreError as error:
             _log.warning("inbox not removed", cause=str(error))
 
@@ -174,8 +209,7 @@ class Bus:
             _log.info("inbox not made", cause=str(error))
 
     async def _take_over(self, dead: InstanceId) -> None:
-        """Handle what a dead instance left, then remove its inbox. Peers doing the same get other entries."""
-        _log.warning("taking over an inbox", instance=dead)
+        """Handle what an instance left, then remove its inbox. Peers doing the same get other entries."""
         me = self._context.instance_id
         for take in (self._inboxes.take_unread, self._inboxes.reclaim):
             while entries := await take(dead, me, CLAIM_COUNT):
@@ -207,6 +241,7 @@ class Bus:
             case wire.AssignJob():
                 self._on_assign(message)
             case wire.CancelJob():
+                self.forget_job(JobId(message.cancel.job_id))
                 local.cancel_for(message)
             case wire.CountOutcome():
                 local.outcome_for(message)
@@ -225,7 +260,8 @@ class Bus:
         owner = self.owner(InstanceId(message.owner))
         job_id = JobId(message.assign.job_id)
         if self.local.assign_for(owner, message):
-            self._remote_jobs[job_id] = owner
+            self._remote_jobs[job_id] = RemoteJob(owner, NodeId(message.node_id))
+            self._idle.clear()
             if len(self._remote_jobs) > REMOTE_JOBS_MAX:
                 self._remote_jobs.popitem(last=False)
             return

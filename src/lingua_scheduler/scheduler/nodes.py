@@ -70,6 +70,11 @@ class Nodes:
         self._by_id: dict[NodeId, Registered] = {}
         self._connections: set[NodeConnection] = set()
         self._changed = asyncio.Event()
+        self.is_draining = False
+        """No node may connect any more."""
+        self._questions = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         # Whose audio may be on which node, so that a lost node is told to those whom it concerns and nobody else.
         self._users: defaultdict[NodeId, set[JobOwner]] = defaultdict(set)
 
@@ -89,9 +94,20 @@ class Nodes:
 
     def connected(self, connection: "NodeConnection") -> None:
         self._connections.add(connection)
+        self._quiet.clear()
 
     def disconnected(self, connection: "NodeConnection") -> None:
         self._connections.discard(connection)
+        self._note_quiet()
+
+    def asked_store(self) -> None:
+        """A question to the store is on its way; `heard_store` follows."""
+        self._questions += 1
+        self._quiet.clear()
+
+    def heard_store(self) -> None:
+        self._questions -= 1
+        self._note_quiet()
 
     def assign(self, node_id: NodeId, owner: JobOwner, assign: JobAssign, audio: bytes) -> bool:
         """Send one attempt to a node connected here. False where it is not (any more), or does not read."""
@@ -108,6 +124,11 @@ class Nodes:
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
         return registered is not None and registered.connection.send_frame(codec.encode(message).decode())
+
+    def refuse_report(self, node_id: NodeId, report: node.JobReport) -> None:
+        """No session has, or has any more, the job that a node speaks of."""
+        self._context.metrics.refused.labels("unknown_job").inc()
+        _log.info("report refused", job=report.job_id, node=node_id, why="unknown_job")
 
     def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
         if (registered := self._by_id.get(node_id)) is not None:
@@ -144,9 +165,23 @@ class Nodes:
         for owner in list(users):
             owner.node_lost(node_id, epoch, cause)
 
+    def drain(self, reason: str) -> None:
+        """No new jobs, no new nodes; what runs goes on."""
+        self.is_draining = True
+        for connection in self.connections():
+            connection.driver.post(node.DrainRequested(reason))
+
     def close(self, reason: str) -> None:
         for connection in self._connections:
             connection.close_nowait(sockets.GOING_AWAY, reason)
+
+    async def wait_closed(self) -> None:
+        """Until no connection is left and the store has been told so, or was asked in vain."""
+        await self._quiet.wait()
+
+    def _note_quiet(self) -> None:
+        if not self._connections and not self._questions:
+            self._quiet.set()
 
 
 class NodeConnection:
@@ -218,6 +253,7 @@ class NodeConnection:
             case node.RefuseMessage(why):
                 self._context.metrics.refused.labels(why).inc()
             case node.RegisterNode() | node.HeartbeatNode() | node.SetStatus() | node.MarkOffline():
+                self._nodes.asked_store()
                 self._context.scope.start(self._ask_store(effect), type(effect).__name__)
             case _:
                 assert_never(effect)
@@ -225,7 +261,7 @@ class NodeConnection:
     def _forward(self, node_id: NodeId, report: node.JobReport) -> None:
         owner = self._nodes.owners.owner_of(JobId(report.job_id))
         if owner is None:
-            self._context.metrics.refused.labels("unknown_job").inc()
+            self._nodes.refuse_report(node_id, report)
             return
         owner.report(node_id, report)
 
@@ -236,6 +272,8 @@ class NodeConnection:
             self._context.metrics.store_failures.inc()
             _log.warning("store failed", operation=type(effect).__name__, error=str(error))
             event = node.StoreFailed(_operation(effect))
+        finally:
+            self._nodes.heard_store()
         if event is not None:
             self.driver.post(event)
 
@@ -284,6 +322,8 @@ def _operation(effect: StoreEffect) -> Literal["register", "heartbeat", "status"
 
 async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> web.StreamResponse:
     """The handler of `/ws/node`."""
+    if nodes.is_draining:
+        return web.Response(status=503, text="this instance is leaving; connect again for another\n")
     socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
     await NodeConnection(context, nodes, socket).run()
     return socket.response

@@ -6,7 +6,7 @@ from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.node.events import LostCause
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, TraceId
-from lingua_scheduler.protocol.node import JobCancel
+from lingua_scheduler.protocol.node import JobCancel, JobResult
 from lingua_scheduler.scheduler.bus import Bus, RemoteOwner
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import JobOwner, Nodes
@@ -38,12 +38,15 @@ class Routes:
             owner.jobs.post(job.AssignFailed(job_id, assign.attempt_id, node_id))
 
         if instance_id == self._me:
+            self._places.pop(node_id, None)
             if not self._nodes.assign(node_id, owner, assign, effect.audio):
                 failed()
             return
         self._remember(node_id, instance_id)
         self._nodes.used_by(node_id, owner)
-        message = wire.AssignJob(owner=self._me, node_id=node_id, assign=assign, audio=effect.audio)
+        message = wire.AssignJob(
+            owner=self._me, node_id=node_id, epoch=effect.node.epoch, assign=assign, audio=effect.audio
+        )
         self._bus.publish(instance_id, message, failed)
 
     def cancel(self, effect: job.SendCancel, trace_id: TraceId) -> None:
@@ -88,12 +91,17 @@ class Routes:
         """A peer died: whatever nodes it had are lost until they register again."""
         for node_id in [node for node, place in self._places.items() if place == instance_id]:
             del self._places[node_id]
-            self._nodes.tell_lost(node_id, None, "lost")
+            if self._nodes.get(node_id) is None:  # else it has moved here
+                self._nodes.tell_lost(node_id, None, "lost")
 
     # ------------------------------------------------------------------------------- from peers, for `Bus`
 
     def assign_for(self, owner: RemoteOwner, message: wire.AssignJob) -> bool:
-        return self._nodes.assign(NodeId(message.node_id), owner, message.assign, message.audio)
+        node_id = NodeId(message.node_id)
+        registered = self._nodes.get(node_id)
+        if registered is None or registered.epoch != message.epoch:
+            return False
+        return self._nodes.assign(node_id, owner, message.assign, message.audio)
 
     def cancel_for(self, message: wire.CancelJob) -> None:
         self._nodes.send(NodeId(message.node_id), message.cancel)
@@ -102,8 +110,14 @@ class Routes:
         self._nodes.count_outcome(NodeId(message.node_id), message.is_good)
 
     def report_for(self, message: wire.ReportJob) -> None:
-        if (owner := self.sessions.owner_of(JobId(message.report.job_id))) is not None:
-            owner.report(NodeId(message.node_id), message.report)
+        report, node_id = message.report, NodeId(message.node_id)
+        if (owner := self.sessions.owner_of(JobId(report.job_id))) is not None:
+            owner.report(node_id, report)
+            return
+        self._nodes.refuse_report(node_id, report)
+        if isinstance(report, JobResult):
+            # It may have been meant for a peer that died: its slot must come free. The fence takes care of the rest.
+            self._bus.finish_orphan(node_id, report)
 
     def assign_failed_for(self, message: wire.AssignFailed) -> None:
         job_id = JobId(message.job_id)

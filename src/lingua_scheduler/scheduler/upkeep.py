@@ -27,6 +27,9 @@ SETTLE_S = 0.25
 PRESENCE_ROUNDS = 7
 REAP_ROUNDS = 2
 DRAIN_S = 30.0
+CLOSE_S = 5.0
+"""For nodes to take the close and the store to be told; past it their heartbeats run out by themselves."""
+STOPS = "instance stops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,31 @@ class Upkeep:
         except StoreError as error:
             self._store_is(False, str(error))
         self._context.scope.start(self._run(), "upkeep")
-        self._context.scope.start(self._fleet.bus.run(), "inbox")
+        self._fleet.bus.start()
 
     async def drain(self) -> None:
-        """Leave: no new sessions, clients told, what is in flight finished within `DRAIN_S`, presence withdrawn."""
+        """Leave: no new sessions, clients told, what is in flight finished within `DRAIN_S`, presence withdrawn.
+
+        The nodes here serve the sessions here to the end; then they get no new jobs from elsewhere either, finish those
+        that they have, and are closed, so that they move.
+        """
         self._snapshots.is_draining = True
         self._sessions.drain(int(DRAIN_S * 1000))
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._sessions.wait_idle()
+                self._nodes.drain(STOPS)
+                await self._fleet.bus.wait_idle()
         except TimeoutError:
             _log.warning("left with jobs in flight", sessions=len(self._sessions))
-        self._nodes.close("instance stops")
-        self._sessions.close("instance stops")
+        self._nodes.drain(STOPS)
+        self._nodes.close(STOPS)
+        self._sessions.close(STOPS)
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._nodes.wait_closed()
+        except TimeoutError:
+            _log.warning("nodes not taken off", nodes=len(self._nodes))
         await self._fleet.bus.close()
         try:
             await self._context.store.instances.withdraw(self._context.instance_id)
