@@ -5,24 +5,18 @@ import pytest
 from lingua_scheduler.core.session import events as ev
 from lingua_scheduler.core.session.config import Protocol
 from lingua_scheduler.core.session.life import Life
-from lingua_scheduler.core.utterance import FinalizeReason
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.messages import (
-    AudioAck,
     ErrorMessage,
     Goaway,
     MissingReason,
-    MissingResult,
     ServerHeartbeat,
     SessionCloseAck,
-    SessionResumeAck,
-    TranslationResult,
 )
-from tests.core.session.support import DEFAULTS, ES, PROTOCOLS, PT, Scene, codes, job_id, messages, of, results
+from tests.core.session.support import DEFAULTS, PROTOCOLS, Scene, codes, job_id, messages, of, results
 
 GRACE_MS = DEFAULTS.close_grace_ms
 IDLE_MS = DEFAULTS.session_idle_ms
-RESUME_MS = DEFAULTS.resume_window_ms
 
 
 def ends(effects: list[ev.SessionEffect]) -> list[str]:
@@ -229,230 +223,6 @@ def test_nobody_resumes_a_session_of_1_0():
     scene.handle(ev.ConnectionLost())
     assert not scene.handle(ev.Resumed(0, "token"))
     assert scene.machine.counts == {"stale_event": 2}
-
-
-# ----------------------------------------------------------------------------------------------- resume
-
-
-def test_results_concluded_while_away_are_delivered_on_resume_once_and_in_order():
-    scene = Scene()
-    for _ in range(4):
-        scene.utter()
-    scene.conclude(0)
-    scene.handle(ev.ResultsAcked(1))
-    scene.conclude(1)
-    scene.handle(ev.ConnectionLost())
-    assert not scene.conclude(3)
-    assert not scene.conclude(2, "no_speech")
-    effects = scene.handle(ev.Resumed(1, "token"))
-    ack = messages(effects, SessionResumeAck)[0]
-    assert (ack.resume_token, ack.next_seq, ack.replayed) == ("token", scene.seq, 3)
-    assert results(effects) == [(1, "text 1"), (2, "no_speech"), (3, "text 3")]
-    numbers = [one.result_seq for one in messages(effects, TranslationResult) + messages(effects, MissingResult)]
-    assert sorted(numbers, key=lambda number: number or 0) == [2, 3, 4]
-
-
-def test_a_resume_is_answered_before_the_results_that_follow_it():
-    scene = Scene()
-    scene.utter()
-    scene.conclude(0)
-    scene.handle(ev.ConnectionLost())
-    effects = scene.handle(ev.Resumed(0, "token"))
-    assert [type(effect.message) for effect in of(effects, ev.Send)] == [SessionResumeAck, TranslationResult, AudioAck]
-
-
-def test_audio_that_is_sent_again_after_a_resume_is_processed_once():
-    scene = Scene()
-    scene.say(300)
-    scene.handle(ev.ConnectionLost())
-    ack = messages(scene.handle(ev.Resumed(0, "token")), SessionResumeAck)[0]
-    assert ack.next_seq == 1
-    scene.handle(ev.ChunkArrived(0, bytes(3200), is_final=False))
-    scene.say(200, final=True)
-    assert scene.ended() == [(0, FinalizeReason.SESSION_CLOSE, 300), (1, FinalizeReason.IS_FINAL, 200)]
-
-
-def test_a_takeover_by_a_new_connection_cuts_nothing():
-    scene = Scene()
-    scene.say(300)
-    scene.handle(ev.Resumed(0, "token"))
-    scene.say(200, final=True)
-    assert scene.ended() == [(0, FinalizeReason.IS_FINAL, 500)]
-
-
-def test_utterance_indices_go_on_after_a_resume():
-    scene = Scene()
-    scene.utter()
-    scene.handle(ev.ConnectionLost())
-    scene.handle(ev.Resumed(0, "token"))
-    assert scene.utter().utterance.index == 1
-
-
-def test_no_gap_is_announced_while_nobody_waits():
-    scene = Scene()
-    scene.utter()
-    scene.utter()
-    scene.handle(ev.ConnectionLost())
-    scene.conclude(1)
-    scene.wait(DEFAULTS.gap_hold_ms * 2)
-    scene.conclude(0)
-    assert results(scene.handle(ev.Resumed(0, "token"))) == [(0, "text 0"), (1, "text 1")]
-
-
-def test_a_gap_that_is_too_old_at_the_resume_is_announced_then():
-    scene = Scene()
-    scene.utter()
-    scene.utter()
-    scene.handle(ev.ConnectionLost())
-    scene.conclude(1)
-    scene.wait(DEFAULTS.gap_hold_ms)
-    assert results(scene.handle(ev.Resumed(0, "token"))) == [(0, "gap_timeout"), (1, "text 1")]
-
-
-def test_what_a_takeover_releases_is_sent_once_behind_the_answer_to_it():
-    """A gap that was over in the moment of a takeover let its result pass before the resume, which sent it again."""
-    scene = Scene()
-    scene.utter()
-    scene.utter()
-    scene.conclude(1)
-    scene.jump(DEFAULTS.gap_hold_ms)
-    effects = scene.handle(ev.Resumed(0, "token"))
-    assert isinstance(of(effects, ev.Send)[0].message, SessionResumeAck)
-    assert results(effects) == [(0, "gap_timeout"), (1, "text 1")]
-
-
-def test_a_session_that_nobody_resumes_ends_after_the_window():
-    scene = Scene()
-    scene.utter()
-    scene.handle(ev.ConnectionLost())
-    assert not scene.wait(RESUME_MS - 1)
-    effects = scene.wait(1)
-    assert effects == [ev.CancelJob(job_id(0), "job_timeout"), ev.EndSession("connection_lost")]
-
-
-def test_a_resume_beats_a_window_that_nobody_looked_at():
-    scene = Scene()
-    scene.handle(ev.ConnectionLost())
-    scene.jump(2 * RESUME_MS)
-    assert messages(scene.handle(ev.Resumed(0, "token")), SessionResumeAck)
-    assert scene.state is Life.OPEN
-
-
-def test_idleness_does_not_count_while_away_and_starts_anew_on_resume():
-    scene = Scene()
-    scene.wait(IDLE_MS - RESUME_MS // 2)
-    scene.handle(ev.ConnectionLost())
-    scene.wait(RESUME_MS - 1)
-    assert scene.state is Life.AWAY
-    scene.handle(ev.Resumed(0, "token"))
-    scene.wait(IDLE_MS - 1)
-    assert scene.state is Life.OPEN
-
-
-def test_an_acknowledgement_of_more_than_there_is_does_no_harm():
-    scene = Scene()
-    scene.utter()
-    scene.conclude(0)
-    scene.handle(ev.ResultsAcked(10**9))
-    scene.handle(ev.ResultsAcked(-5))
-    scene.utter()
-    scene.conclude(1)
-    assert results(scene.handle(ev.Resumed(10**9, "token"))) == []
-    assert messages(scene.handle(ev.Resumed(-1, "token")), SessionResumeAck)[0].replayed == 0
-
-
-# ----------------------------------------------------------------------------------------------- audio_ack
-
-
-def test_audio_is_acknowledged_when_its_result_is_delivered():
-    scene = Scene()
-    scene.say(100)
-    scene.say(100, final=True)
-    effects = scene.conclude(0)
-    assert [type(effect.message) for effect in of(effects, ev.Send)] == [TranslationResult, AudioAck]
-    assert scene.acked() == [1]
-
-
-def test_audio_is_never_acknowledged_past_what_is_awaited_or_being_collected():
-    scene = Scene()
-    for _ in range(3):
-        scene.say(100, final=True)  # chunks 0, 1, 2
-    scene.say(100)  # chunk 3
-    scene.conclude(1)
-    assert scene.acked() == [], "1 is held back by 0"
-    scene.conclude(0)
-    assert scene.acked() == [1]
-    scene.conclude(2, "no_speech")
-    assert scene.acked() == [1, 2], "a gap that was told is concluded"
-    scene.say(0, final=True)
-    scene.conclude(3)
-    assert scene.acked() == [1, 2, 4], "the empty final is concluded with its utterance"
-
-
-def test_a_gap_announced_as_pending_is_not_concluded():
-    scene = Scene()
-    scene.say(100, final=True)
-    scene.say(100, final=True)
-    scene.conclude(1)
-    scene.wait(DEFAULTS.gap_hold_ms)
-    assert scene.acked() == []
-    scene.conclude(0)
-    assert scene.acked() == [1]
-
-
-def test_audio_waits_for_every_target():
-    scene = Scene(targets=(ES, PT))
-    scene.say(100, final=True)
-    scene.conclude(0, target=ES)
-    assert scene.acked() == []
-    scene.conclude(0, target=PT)
-    assert scene.acked() == [0]
-
-
-def test_audio_that_came_out_of_turn_holds_the_acknowledgement_back():
-    scene = Scene()
-    scene.handle(ev.ChunkArrived(0, bytes(320), is_final=False))
-    scene.handle(ev.ChunkArrived(5, bytes(320), is_final=True))
-    scene.handle(ev.ChunkArrived(3, bytes(320), is_final=True))
-    scene.conclude(0)
-    assert scene.acked() == [2]
-    scene.conclude(1)
-    assert scene.acked() == [2, 5]
-
-
-def test_whole_utterances_hold_no_acknowledgement_back():
-    scene = Scene()
-    scene.whole(0)
-    scene.say(100, final=True)
-    scene.conclude(1)
-    assert scene.acked() == []
-    scene.conclude(0)
-    assert scene.acked() == [0]
-
-
-def test_the_acknowledgement_is_given_again_after_a_resume():
-    scene = Scene()
-    scene.say(100, final=True)
-    scene.conclude(0)
-    scene.handle(ev.ConnectionLost())
-    scene.handle(ev.Resumed(1, "token"))
-    assert scene.acked() == [0, 0]
-
-
-def test_nothing_is_acknowledged_while_away():
-    scene = Scene()
-    scene.say(100, final=True)
-    scene.handle(ev.ConnectionLost())
-    assert scene.conclude(0) == []
-    scene.handle(ev.Resumed(0, "token"))
-    assert scene.acked() == [0]
-
-
-def test_audio_that_was_given_up_and_told_is_acknowledged():
-    scene = Scene()
-    scene.say(100, final=True)
-    scene.conclude(0, "audio_lost")
-    assert scene.acked() == [0]
 
 
 # ----------------------------------------------------------------------------------------------- the instance

@@ -68,7 +68,7 @@ class SessionConfig:
             )
         if self.results_kept_max < 2 * self.results_open_max:
             raise ValueError(
-                f"results_kept_max {self.results_kept_max} is less than twice results_open_max {self.results_open_max}: "
+                f"results_kept_max {self.results_kept_max} < twice results_open_max {self.results_open_max}: "
                 "so many may be sent before the first acknowledgement comes back"
             )
         if not 0 < self.slow_level <= self.pause_level <= 1:
