@@ -136,7 +136,7 @@ def test_packets_that_are_not_opus_are_an_error():
 @pytest.mark.parametrize(
     ("payload", "audio_format", "rate", "says"),
     [
-        (b"\x05\x00\x01", "opus", 16_000, "5 bytes"),
+        (b"\x05\x00\x01", "opus", 16_000, "past the end"),
         (b"\x01", "pcm16", 16_000, "not whole"),
         (b"\0\0", "pcm16", 0, "sample rate"),
         (b"\0\0", "pcm16", 1_000_000, "sample rate"),

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lingua_scheduler.node.engines.base import AsrRequest, EngineError, MtRequest, SemanticRequest, Stage, TtsRequest
@@ -225,7 +226,7 @@ async def test_nobody_serves_the_language():
 
 async def test_audio_longer_than_the_engine_takes_is_refused_with_both_lengths():
     async with host("scripted-asr?max_audio_s=120") as engines:
-        error = await failure(engines.asr(AsrRequest(counting_audio(0, 16_000 * 1800), EN)))
+        error = await failure(engines.asr(AsrRequest(np.zeros(16_000 * 1800, np.float32), EN)))
         assert (error.code, error.retryable) == (ErrorCode.UNSUPPORTED_FEATURE, False)
         assert "1800 s" in error.message
         assert "120 s" in error.message

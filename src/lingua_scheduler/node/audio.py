@@ -41,7 +41,7 @@ MAX_AUDIO_S: Final = 600
 MIN_RATE: Final = 4_000
 MAX_RATE: Final = 192_000
 _BITRATE: Final = 24_000
-# libopus' complexity: 1 encodes speech three times as fast as the usual 10, at the same size (bench/RESULTS.md, Node engines).
+# libopus' complexity: 1 encodes speech three times as fast as the usual 10, at the same size (bench/RESULTS.md).
 _COMPLEXITY: Final = 1
 
 
