@@ -22,6 +22,7 @@ from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
+from lingua_scheduler.scheduler.store_health import StoreHealth
 from lingua_scheduler.scheduler.upkeep import Fleet, Upkeep
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
@@ -66,11 +67,13 @@ class Scheduler:
             RedisClient.open(url, timeout_ms=redis.command_timeout_ms + phase2.stream_block_ms) as reader,
         ):
             await _check_redis(store, url)
+            clock = Clock()
             context = Context(
                 config=config,
                 instance_id=_instance_id(config),
                 store=store,
-                clock=(clock := Clock()),
+                health=StoreHealth(clock),
+                clock=clock,
                 timers=Timers(clock),
                 metrics=Metrics(),
                 scope=Scope(_task_failed),

@@ -29,6 +29,10 @@ REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
 RETRY_S = 0.5
 CLAIM_COUNT = 64
+PATIENCE_MS = 60_000
+"""How long a message waits for Redis; a lease ends by then."""
+PATIENT_MAX = 1_000
+"""Messages that wait for Redis, about 100 MiB of spoken sentences; past it they are dropped and leases decide."""
 
 
 class Local(Protocol):
@@ -92,6 +96,7 @@ class Bus:
         self._idle = asyncio.Event()
         self._idle.set()
         self._reading: asyncio.Task[None] | None = None
+        self._patient = 0
         self._peers: set[InstanceId] = set()
 
     # ------------------------------------------------------------------------------- towards peers
@@ -133,12 +138,27 @@ class Bus:
     async def _publish(
         self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
     ) -> None:
-        try:
-            if await self._inboxes.publish(instance_id, wire.encode_bus(message)):
-                return
-            why = "no such inbox"
-        except StoreError as error:
-            why = str(error)
+        health, body = self._context.health, wire.encode_bus(message)
+        give_up_at_ms = self._context.clock.now_ms() + PATIENCE_MS
+        while True:
+            try:
+                if await self._inboxes.publish(instance_id, body):
+                    return
+                why, may_change = "no such inbox", health.is_settling
+            except StoreError as error:
+                why, may_change = str(error), True
+            # What a node said must reach the job's owner; an assignment is better placed anew.
+            is_assignment = isinstance(message, wire.AssignJob)
+            if is_assignment or not may_change or self._context.clock.now_ms() >= give_up_at_ms:
+                break
+            if self._patient >= PATIENT_MAX:
+                why = f"{why}; {PATIENT_MAX} others wait"
+                break
+            self._patient += 1
+            try:
+                await asyncio.sleep(RETRY_S)
+            finally:
+                self._patient -= 1
         _log.warning("message not delivered", instance=instance_id, kind=type(message).__name__, cause=why)
         if failed is not None:
             failed()
@@ -173,6 +193,7 @@ class Bus:
             except StoreError as error:
                 # Redis away, or back without our inbox: wait a little, make it anew.
                 _log.warning("inbox not read", cause=str(error))
+                self._context.health.failed(str(error))
                 await asyncio.sleep(RETRY_S)
                 await self._create_quietly()
 
@@ -191,6 +212,10 @@ class Bus:
             _log.warning("taking over an inbox", instance=dead)
             await self._take_over(dead)
         return gone
+
+    def forget_peers(self) -> None:
+        """Redis was away: whose presence is missing may only not have renewed it yet."""
+        self._peers.clear()
 
     async def close(self) -> None:
         """Graceful stop: handle what the inbox still holds, so that peers hear what cannot be done, then remove it."""

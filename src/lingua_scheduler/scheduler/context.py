@@ -8,6 +8,7 @@ from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.scheduler.store_health import StoreHealth
 from lingua_scheduler.store.store import Store
 
 
@@ -16,6 +17,7 @@ class Context:
     config: Config
     instance_id: InstanceId
     store: Store
+    health: StoreHealth
     clock: Clock
     timers: Timers
     metrics: Metrics

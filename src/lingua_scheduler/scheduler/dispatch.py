@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, assert_never
 
 from lingua_scheduler.core.jobs import events as job
+from lingua_scheduler.core.jobs.placing import HOPELESS
 from lingua_scheduler.core.placement import AlreadyDone, Queued, Selected, SelectReply, StaleAttempt, Unplaced
 from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.runtime.logs import get_logger
@@ -64,6 +65,10 @@ class Dispatch:
         if answer is None:
             return
         reply, node = answer
+        if isinstance(reply, Unplaced) and reply.reason in HOPELESS and self._context.health.is_settling:
+            # A Redis that came back empty: the nodes are there and will be registered again.
+            owner.jobs.post(job.StoreFailed(request.job_id, request.attempt, "select"))
+            return
         self._count(reply)
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
 

@@ -27,13 +27,12 @@ class Snapshots:
         self._made_at_ms = 0
         self.instances: set[InstanceId] = set()
         """Who is alive, this instance included."""
-        self.is_store_up = True
         self.is_draining = False
 
     def unready_reasons(self) -> list[str]:
         """Why no client should be sent here; empty when ready."""
         reasons: list[str] = []
-        if not self.is_store_up:
+        if not self._context.health.is_up:
             reasons.append("Redis is unreachable")
         if self.is_draining:
             reasons.append("draining")

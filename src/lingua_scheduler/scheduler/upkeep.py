@@ -24,6 +24,8 @@ _log = get_logger("scheduler.upkeep")
 ROUND_S = 2.0
 """Pictures are at most this old, plus the time of a round; Redis being away is noticed within it."""
 SETTLE_S = 0.25
+AWAY_ROUND_S = 0.25
+"""While Redis is away: its return ends a pause for everybody."""
 PRESENCE_ROUNDS = 7
 REAP_ROUNDS = 2
 DRAIN_S = 30.0
@@ -50,6 +52,7 @@ class Upkeep:
         self._nodes = nodes
         self._snapshots = snapshots
         self._presence: Presence | None = None
+        context.health.told = self._store_turned
 
     async def start(self, address: str) -> None:
         """Announce the instance, then go on in the background."""
@@ -65,7 +68,7 @@ class Upkeep:
             await self._fleet.bus.create()
             await self._round(0)
         except StoreError as error:
-            self._store_is(False, str(error))
+            self._context.health.failed(str(error))
         self._context.scope.start(self._run(), "upkeep")
         self._fleet.bus.start()
 
@@ -103,17 +106,18 @@ class Upkeep:
         while True:
             await self._wait_round()
             try:
-                await self._round(count)
+                # To a Redis that was away this instance is new: its peers must see it before they miss it.
+                await self._round(count if self._context.health.is_up else 0)
             except StoreError as error:
-                self._store_is(False, str(error))
+                self._context.health.failed(str(error))
             else:
-                self._store_is(True, "")
+                self._context.health.answered()
                 count += 1
 
     async def _wait_round(self) -> None:
         """Until the next round is due, or a node registered: people look at the page just then."""
         try:
-            async with asyncio.timeout(ROUND_S):
+            async with asyncio.timeout(ROUND_S if self._context.health.is_up else AWAY_ROUND_S):
                 await self._nodes.wait_changed()
         except TimeoutError:
             return
@@ -127,6 +131,8 @@ class Upkeep:
         if count % REAP_ROUNDS == 0:
             await self._reap()
         await self._snapshots.refresh()
+        if self._context.health.is_settling:
+            self._fleet.bus.forget_peers()
         for dead in await self._fleet.bus.keep(self._snapshots.instances):
             self._fleet.routes.instance_gone(dead)
 
@@ -140,11 +146,8 @@ class Upkeep:
             if not reply.is_more_due:
                 return
 
-    def _store_is(self, is_up: bool, why: str) -> None:
-        """Tell everybody once when Redis goes away or comes back."""
-        if is_up == self._snapshots.is_store_up:
-            return
-        self._snapshots.is_store_up = is_up
+    def _store_turned(self, is_up: bool, why: str) -> None:
+        """Tell everybody that Redis went away or came back."""
         _log.warning("Redis is back" if is_up else "Redis is away", cause=why)
         self._sessions.store_changed(is_up)
         if is_up:
