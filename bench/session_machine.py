@@ -18,7 +18,7 @@ from lingua_scheduler.protocol.audio import join_packets
 from lingua_scheduler.protocol.ids import Language, NodeId, SessionId, TraceId
 from lingua_scheduler.protocol.node import JobResult
 
-ROUNDS = 30
+ROUNDS = 100
 CHUNKS = 2000
 SESSIONS = 2000
 CONFIG = SessionConfig(max_duration_ms=10**9, max_utterance_bytes=10**9, session_buffer_bytes_max=10**10)
