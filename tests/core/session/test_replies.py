@@ -147,6 +147,12 @@ def test_the_ways_are_timed_as_far_as_clocks_agree():
     )
 
 
+def test_a_clock_that_wrapped_around_in_a_binary_frame_is_read_all_the_same():
+    scene = Scene()
+    scene.say(500, final=True, sent_ms=(EPOCH_MS + scene.now_ms - 35) % 2**32)
+    assert result(scene).network_timings == NetworkTimings(web_to_scheduler_ms=35)
+
+
 def test_times_of_clocks_that_disagree_are_not_told():
     scene = Scene()
     scene.say(500, final=True, sent_ms=EPOCH_MS + scene.now_ms + 5000)

@@ -188,6 +188,17 @@ def test_audio_waits_for_every_target():
     assert scene.acked() == [0]
 
 
+def test_an_acknowledgement_is_not_repeated_for_nothing():
+    scene = Scene(targets=(ES, PT))
+    for index in range(2):
+        scene.say(100, final=True)
+        scene.conclude(index, target=ES)
+        scene.conclude(index, target=PT)
+    scene.say(100, final=True)
+    scene.conclude(2, target=PT)
+    assert scene.acked() == [0, 1]
+
+
 def test_audio_that_came_out_of_turn_holds_the_acknowledgement_back():
     scene = Scene()
     scene.handle(ev.ChunkArrived(0, bytes(320), is_final=False))

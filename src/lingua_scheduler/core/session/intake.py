@@ -10,7 +10,7 @@ from lingua_scheduler.core.session.buffer import AudioBuffer
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.endpointing import Endpointing, Speech
 from lingua_scheduler.core.session.events import ChunkArrived, UtteranceArrived
-from lingua_scheduler.core.session.numbers import SeenNumbers
+from lingua_scheduler.core.session.numbers import NUMBER_MAX, SeenNumbers
 from lingua_scheduler.core.utterance import AudioFormat, FinalizeReason, Speaker
 from lingua_scheduler.protocol.audio import count_samples, ms_to_samples
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
@@ -160,4 +160,6 @@ class Intake:
     def _web_to_scheduler_ms(self) -> int | None:
         if self._client_timestamp_ms is None:
             return None
-        return replies.credible_ms(self._identity.epoch_ms + self._heard_at_ms - self._client_timestamp_ms)
+        # Modulo what a binary frame has room for: there the client's clock has wrapped around.
+        elapsed_ms = self._identity.epoch_ms + self._heard_at_ms - self._client_timestamp_ms
+        return replies.credible_ms(elapsed_ms % (NUMBER_MAX + 1))
