@@ -24,7 +24,7 @@ from lingua_scheduler.store.nodes import instance_bucket
 from lingua_scheduler.store.records import Hold, JobReply, JobStatus, JobStory, OpenStatus
 from lingua_scheduler.store.replies import job_reply, mapping, number, text, texts
 
-_SELECT = Script("select_node")
+SELECT = Script("select_node")
 _FINISH = Script("finish_job")
 _REQUEUE = Script("requeue_job")
 _RENEW = Script("renew_lease")
@@ -50,10 +50,10 @@ class JobStore:
         on in another, so that no script runs long and a free slot is found if there is one. `Unplaced` takes the job
         out of the queue, if it stood there; everything else about it is left as it was.
         """
-        words = _request_words(request)
+        words = request_words(request)
         walked = ""
         for _ in range(_AGAIN_MAX):
-            reply = await self._run(_SELECT, self._rng.randint(1, _SEEDS), walked, *words)
+            reply = await self._run(SELECT, self._rng.randint(1, _SEEDS), walked, *words)
             if reply[0] != "AGAIN":
                 return _select_reply(reply)
             walked = text(reply[1])
@@ -97,7 +97,8 @@ class JobStore:
         return _story(job_id, fields) if fields else None
 
 
-def _request_words(request: SelectRequest) -> tuple[str | int, ...]:
+def request_words(request: SelectRequest) -> tuple[str | int, ...]:
+    """The arguments of `select_node` that come from the request, in its header's order."""
     lane = lane_of(request.pairs)
     pairs = [f"{src}:{tgt}" for src, tgt in request.pairs]
     is_whole = "~" in lane or len(pairs) == 1

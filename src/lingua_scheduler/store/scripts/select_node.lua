@@ -34,7 +34,7 @@ local ask = { v1 = v1, session_area = session_area, now = clock(stated), seed = 
   session = session, tenant = tenant, index = index, lane = lane, lane_key = v1 .. 'lane:' .. lane, pairs = pairs_asked,
   other_pairs = other_pairs, services = services, lease_ms = tonumber(lease_ms), wait_ms = tonumber(wait_ms),
   trace = trace, owner = owner, bucket = tonumber(bucket), exclude = exclude, bind = bind,
-  least = math.huge, remote_permille = REMOTE_PERMILLE, later = later }
+  least = math.huge, later = later }
 
 local reply = rare and rare.take_turn(ask, affinity, affinity_wait_ms)
 if reply then return reply end

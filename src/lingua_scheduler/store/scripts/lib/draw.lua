@@ -1,8 +1,8 @@
 -- uses: meet
--- Draws candidates at random: two among the nodes of the job's own instance, then another among all unless it could not
--- win; or two among all. An idle one ends it: none could be better. Ready nodes; degraded ones where no ready node is
--- open. Gives up after four that are not for this job, or were drawn before.
-local IDLE_PERMILLE = 50
+-- Draws candidates at random: two among the nodes of the job's own instance and, where those are over half loaded,
+-- another among all; or two among all. A nearly idle one ends it: none could be much better. Ready nodes; degraded ones
+-- where no ready node is open. Gives up after four that are not for this job, or were drawn before.
+local IDLE_PERMILLE, HALF_PERMILLE = 150, 500
 
 local function random_rank(ask, size)
   ask.seed = (ask.seed * 16807) % 2147483647  -- Park and Miller 1988: exact in doubles, and the same in every language
@@ -54,7 +54,7 @@ local function draw(ask)
   for class = 0, 1 do
     ask.near = 0
     draw_some(ask, found, class, true, 2)
-    if ask.least > ask.remote_permille then draw_some(ask, found, class, false, #found > 0 and 1 or 2) end
+    if ask.least > HALF_PERMILLE then draw_some(ask, found, class, false, #found > 0 and 1 or 2) end
     if #found > 0 or ask.misses >= 4 or ask.budget <= 0 then break end
   end
   return found

@@ -12,6 +12,13 @@ local function lacks_service(ask, key, offered)
   return nil
 end
 
+local function lacks_pair(ask, key)
+  for pair in string.gmatch(ask.other_pairs, '[^,]+') do
+    if redis.call('HEXISTS', key .. ':pools', pair) == 0 then return true end
+  end
+  return false
+end
+
 local function look(ask, node)
   local key = ask.v1 .. 'node:' .. node
   local brief = redis.call('HGET', key, 'brief')
@@ -28,9 +35,7 @@ local function look(ask, node)
     local lack = lacks_service(ask, key, offered)
     if lack then return lack, class end
   end
-  for pair in string.gmatch(ask.other_pairs, '[^,]+') do
-    if redis.call('HEXISTS', key .. ':pools', pair) == 0 then return 'unsupported', class end
-  end
+  if ask.other_pairs ~= '' and lacks_pair(ask, key) then return 'unsupported', class end
   load = math.floor(taken * 700 / capacity) + math.floor(load * 3 / 10)
   local kept = is_cautious and redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf') or 0
   if free <= kept then return 'kept', class, load, instance, free end

@@ -5,9 +5,9 @@ local JOB_NODE_TTL_MS, SESSION_TTL_MS = '3600000', '300000'
 local function reserve(ask, chosen, why, found)
   local v1, job, node = ask.v1, ask.job, chosen.node
   local deadline = string.format('%.0f', ask.now + ask.lease_ms)
-  local told, drawn = { why }, {}
-  for _, one in ipairs(found or {}) do
-    told[#told + 1] = one.node .. '=' .. one.load
+  local told, drawn = why, {}
+  for _, one in ipairs(found) do
+    told = told .. ' ' .. one.node .. '=' .. one.load
     drawn[#drawn + 1] = one.node
     drawn[#drawn + 1] = one.load
   end
@@ -15,7 +15,7 @@ local function reserve(ask, chosen, why, found)
   redis.call('ZADD', v1 .. 'deadlines', deadline, 'job:' .. job)
   if ask.known.line or ask.known.guest_of then ask.later().be_served(ask) end
   write_job(ask, 'status', 'assigned', 'node', node, 'assigned_ms', string.format('%.0f', ask.now),
-    'choice:' .. ask.attempt, table.concat(told, ' '))
+    'choice:' .. ask.attempt, told)
   redis.call('SET', v1 .. 'job:' .. job .. ':node', node, 'PX', JOB_NODE_TTL_MS)
   if ask.bind ~= '' then
     local session = ask.session_area .. 'session:' .. ask.session
