@@ -114,9 +114,9 @@ class ScriptRunner:
         """The script's reply, an array whose first item is a word. Raises StoreError."""
         return await self._on(self._areas, script, arguments)
 
-    async def on_key(self, script: Script, key: str, *arguments: str | int) -> list[Reply]:
-        """The same for a script that is about one key."""
-        return await self._on((key,), script, arguments)
+    async def on_keys(self, script: Script, keys: Sequence[str], *arguments: str | int) -> list[Reply]:
+        """The same for a script that is about certain keys."""
+        return await self._on(keys, script, arguments)
 
     async def _on(self, keys: Sequence[str], script: Script, arguments: Sequence[str | int]) -> list[Reply]:
         names = script.argument_names
@@ -158,20 +158,22 @@ def without_password(url: str) -> str:
 class RedisClient:
     """Commands and scripts. `async with RedisClient.open(url) as client: await client.call("PING")`."""
 
-    def __init__(self, endpoint: Endpoint, timeout_ms: int) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_ms: int, *, is_binary: bool = False) -> None:
         self._endpoint = endpoint
         self._timeout_ms = timeout_ms
+        self._is_binary = is_binary
         self._connection: RedisConnection | None = None
         self._connecting = asyncio.Lock()
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def open(url: str, *, timeout_ms: int = 2000) -> "AsyncGenerator[RedisClient]":
+    async def open(url: str, *, timeout_ms: int = 2000, is_binary: bool = False) -> "AsyncGenerator[RedisClient]":
         """A client whose calls each end within `timeout_ms` (twice that where one has to connect first).
 
-        Raises ValueError where `url` is none; whether Redis is there shows with the first call.
+        `is_binary`: strings in replies are bytes. Raises ValueError where `url` is none; whether Redis is there shows
+        with the first call.
         """
-        client = RedisClient(parse_url(url), timeout_ms)
+        client = RedisClient(parse_url(url), timeout_ms, is_binary=is_binary)
         try:
             yield client
         finally:
@@ -211,7 +213,10 @@ class RedisClient:
                 async with self._connecting:
                     if self._connection is None or self._connection.is_closed:
                         self._connection = await open_connection(
-                            self._endpoint.address, self._timeout_ms, self._endpoint.greeting
+                            self._endpoint.address,
+                            self._timeout_ms,
+                            self._endpoint.greeting,
+                            is_binary=self._is_binary,
                         )
                     return self._connection
         except TimeoutError:

@@ -12,14 +12,15 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import hiredis
 
 from lingua_scheduler.store.errors import StoreError
 
-Reply = str | int | float | None | list["Reply"] | hiredis.ReplyError
-"""Text that is not UTF-8 arrives with surrogates (`encode("utf-8", "surrogateescape")` gives the bytes back)."""
+Reply = str | bytes | int | float | None | list["Reply"] | hiredis.ReplyError
+"""Strings are text (what is not UTF-8 with surrogates), on a binary connection bytes."""
 
 IN_FLIGHT_MAX = 20_000
 
@@ -40,10 +41,10 @@ class Address:
 class RedisConnection(asyncio.Protocol):
     """Use `open_connection`. Not to be used after `is_closed`."""
 
-    def __init__(self, timeout_ms: int) -> None:
+    def __init__(self, timeout_ms: int, *, is_binary: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout_s = timeout_ms / 1000
-        self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
+        self._reader = hiredis.Reader() if is_binary else hiredis.Reader(encoding="utf-8", errors="surrogateescape")
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
         self._unsent: list[bytes] = []
@@ -121,20 +122,19 @@ class RedisConnection(asyncio.Protocol):
 
 
 async def open_connection(
-    address: Address, timeout_ms: int, greeting: Sequence[tuple[str, ...]] = ()
+    address: Address, timeout_ms: int, greeting: Sequence[tuple[str, ...]] = (), *, is_binary: bool = False
 ) -> RedisConnection:
     """Connect and say `greeting` (AUTH, SELECT …). Raises StoreError, surely without effect."""
     loop = asyncio.get_running_loop()
     where = address.path or f"{address.host}:{address.port}"
+    make = partial(RedisConnection, timeout_ms, is_binary=is_binary)
     connection = None
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             if address.path:
-                _, connection = await loop.create_unix_connection(lambda: RedisConnection(timeout_ms), address.path)
+                _, connection = await loop.create_unix_connection(make, address.path)
             else:
-                _, connection = await loop.create_connection(
-                    lambda: RedisConnection(timeout_ms), address.host, address.port, ssl=address.tls
-                )
+                _, connection = await loop.create_connection(make, address.host, address.port, ssl=address.tls)
             answers = await asyncio.gather(*(connection.send(*words) for words in greeting))
     except TimeoutError:
         _discard(connection)

@@ -1,7 +1,5 @@
 """Scheduler instances in the store: who is there, who owns which node and session, and clearing up after the dead."""
 
-from typing import cast
-
 import msgspec
 
 from lingua_scheduler.protocol.ids import InstanceId, NodeId
@@ -44,15 +42,30 @@ class InstanceStore:
         ])  # fmt: skip
 
     async def list(self) -> list[Presence]:
-        """Every live instance, by id. Names of instances that are gone are removed on the way."""
-        names = sorted(texts(await self._client.call("SMEMBERS", self._keys.instances)))
-        if not names:
-            return []
-        values = await self._client.call("MGET", *(self._keys.presence(InstanceId(name)) for name in names))
-        found = list(zip(names, cast("list[str | None]", values), strict=True))
-        if gone := [name for name, value in found if value is None]:
+        """Every live instance, by id."""
+        return [presence for _, presence in await self._known() if presence is not None]
+
+    async def dead(self) -> "list[InstanceId]":
+        """Instances that are gone and whose inbox is not: somebody should take it over and remove it."""
+        return [instance_id for instance_id, presence in await self._known() if presence is None]
+
+    async def _known(self) -> "list[tuple[InstanceId, Presence | None]]":
+        """By id. Names of instances that are gone, inbox and all, are removed on the way."""
+        names = [InstanceId(name) for name in sorted(texts(await self._client.call("SMEMBERS", self._keys.instances)))]
+        commands = [
+            command
+            for name in names
+            for command in (("GET", self._keys.presence(name)), ("EXISTS", self._keys.inbox(name)))
+        ]
+        replies = await self._client.pipeline(commands)
+        rows = list(zip(names, replies[::2], replies[1::2], strict=True))
+        if gone := [name for name, value, has_inbox in rows if value is None and not has_inbox]:
             await self._client.call("SREM", self._keys.instances, *gone)
-        return [msgspec.json.decode(value, type=Presence) for _, value in found if value is not None]
+        return [
+            (name, None if value is None else msgspec.json.decode(text(value), type=Presence))
+            for name, value, _ in rows
+            if name not in gone
+        ]
 
     async def is_alive(self, instance_id: InstanceId) -> bool:
         return bool(await self._client.call("EXISTS", self._keys.presence(instance_id)))
@@ -66,16 +79,17 @@ class InstanceStore:
         already gets its present epoch again.
         """
         key = self._keys.owner(kind, owned_id)
-        return _owner(await self._run.on_key(_CLAIM, key, instance_id, int(take_over), OWNER_TTL_MS))
+        return _owner(await self._run.on_keys(_CLAIM, (key,), instance_id, int(take_over), OWNER_TTL_MS))
 
     async def renew_owner(self, kind: OwnedKind, owned_id: str, instance_id: InstanceId, epoch: int) -> OwnerReply:
         """Another 45 s. Words: OK, LOST: what the caller still does for it must stop."""
         key = self._keys.owner(kind, owned_id)
-        return _owner(await self._run.on_key(_RENEW, key, instance_id, epoch, OWNER_TTL_MS))
+        return _owner(await self._run.on_keys(_RENEW, (key,), instance_id, epoch, OWNER_TTL_MS))
 
     async def release_owner(self, kind: OwnedKind, owned_id: str, instance_id: InstanceId, epoch: int) -> OwnerReply:
         """Words: OK, LOST (nothing was removed)."""
-        return _owner(await self._run.on_key(_RELEASE, self._keys.owner(kind, owned_id), instance_id, epoch))
+        key = self._keys.owner(kind, owned_id)
+        return _owner(await self._run.on_keys(_RELEASE, (key,), instance_id, epoch))
 
     async def owner_of(self, kind: OwnedKind, owned_id: str) -> InstanceId | None:
         owner, _, _ = text(await self._client.call("GET", self._keys.owner(kind, owned_id))).rpartition(":")

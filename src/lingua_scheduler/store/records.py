@@ -39,6 +39,8 @@ class Word(StrEnum):
     POOL_FULL = "POOL_FULL"
     """A language pair has no room for one more node (1,000 shards of 99)."""
     TOO_MANY_MARKS = "TOO_MANY_MARKS"
+    UNKNOWN_ENTRY = "UNKNOWN_ENTRY"
+    """The inbox holds no such entry (any more)."""
     HELD = "HELD"
     """Somebody else owns it."""
     LOST = "LOST"

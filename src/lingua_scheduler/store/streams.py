@@ -1,138 +1,199 @@
-"""The inbox of each instance: messages from peers, on a Redis stream, each handled at least once or dead-lettered.
+"""Messages between instances: one inbox (a Redis stream) per instance, read in blocks on a connection of its own.
 
-An entry is acknowledged and deleted only after its effect is done. Entries that a dead instance had not finished are
-claimed by others. Reading blocks, and so takes a client of its own: on the shared one it would hold up every command.
+An entry is delivered at least once: it stays pending until `done` says that its effect has happened, and what an
+instance that died had pending, or never read, is taken over by another. An entry that was delivered ten times over a
+minute goes to the dead-letter stream with its reason. A stream holds about 10,000 entries: past that the oldest are
+dropped, for a receiver so far behind is as good as gone; `state` shows who is behind.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
-from typing import cast
 
 from lingua_scheduler.protocol.ids import InstanceId
-from lingua_scheduler.store.client import RedisClient
+from lingua_scheduler.store.client import RedisClient, Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
-from lingua_scheduler.store.replies import number, text
+from lingua_scheduler.store.replies import items, number, text
 
-GROUP = "scheduler"
-LENGTH_MAX = 10_000
-"""Approximate: Redis trims whole nodes of a stream. A reader this far behind is dead or as good as dead."""
-IDLE_MS = 5_000
-"""Unfinished for so long by an instance that is gone, an entry may be claimed."""
-DELIVERIES_MAX = 10
-INBOX_TTL_MS = 120_000
-GIVE_UP_MS = 60_000
-"""An entry delivered `DELIVERIES_MAX` times and older than this goes to the dead letters."""
+_DEAD_LETTER = Script("dead_letter")
+_FIELD = "message"
+_SLACK_MS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class InboxConfig:
+    """Relations: `reclaim_idle_ms` is longer than the slowest effect, or an entry is processed twice side by side."""
+
+    group: str = "scheduler"
+    block_ms: int = 1000
+    """How long one read waits; a stop of the reader may take as long."""
+    count: int = 64
+    """Entries per read."""
+    maxlen: int = 10_000
+    reclaim_idle_ms: int = 5000
+    dead_deliveries: int = 10
+    dead_idle_ms: int = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message as it lies in a stream."""
+    """A message as it lies in an inbox. `inbox_of` is another instance's where it was taken over."""
 
     entry_id: str
-    body: bytes
-    deliveries: int = 1
-
-    @property
-    def sent_at_ms(self) -> int:
-        """Server wall time, which the id begins with."""
-        return int(self.entry_id.partition("-")[0])
+    inbox_of: InstanceId
+    payload: bytes
 
 
-class Inboxes:
-    """Writes to the inbox of any instance; reads and empties those it is asked to."""
+@dataclass(frozen=True, slots=True)
+class InboxState:
+    """For the pages and the metrics."""
 
-    def __init__(self, client: RedisClient, keys: Keys, *, group: str = GROUP, length_max: int = LENGTH_MAX) -> None:
-        self._client = client
-        self._keys = keys
-        self._group = group
-        self._length_max = length_max
+    length: int
+    pending: int
+    dead: int
 
-    async def publish(self, instance_id: InstanceId, body: bytes) -> bool:
-        """Put a message into an instance's inbox. False where it has none: the instance is gone. Raises StoreError."""
-        inbox = self._keys.inbox(instance_id)
-        reply = await self._client.call("XADD", inbox, "NOMKSTREAM", "MAXLEN", "~", self._length_max, "*", "body", body)
-        return reply is not None
 
-    async def keep(self, instance_id: InstanceId) -> None:
-        """The inbox lives for another `INBOX_TTL_MS`: it must not outlast a fleet that died as a whole."""
-        await self._client.call("PEXPIRE", self._keys.inbox(instance_id), INBOX_TTL_MS)
+class Inbox:
+    """One instance's inbox, and its way to those of others. Every call raises StoreError where Redis cannot answer."""
 
-    async def create(self, instance_id: InstanceId) -> None:
-        """Make the inbox and its group; harmless where they exist."""
+    def __init__(self, run: ScriptRunner, reader: RedisClient, instance_id: InstanceId, config: InboxConfig) -> None:
+        self._run = run
+        self._client = run.client
+        self._keys = run.keys
+        self._reader = reader
+        self._me = instance_id
+        self._config = config
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        url: str, keys: Keys, client: RedisClient, instance_id: InstanceId, config: InboxConfig | None = None
+    ) -> "AsyncGenerator[Inbox]":
+        """Commands go over `client`, shared with the store; blocking reads over another. Call `create` first."""
+        chosen = config or InboxConfig()
+        async with RedisClient.open(url, timeout_ms=chosen.block_ms + _SLACK_MS, is_binary=True) as reader:
+            yield Inbox(ScriptRunner(client, keys), reader, instance_id, chosen)
+
+    # ------------------------------------------------------------------------------- the own inbox
+
+    async def create(self) -> None:
+        """The inbox can be written to from now on. Harmless where it is there already."""
         try:
-            await self._client.call("XGROUP", "CREATE", self._keys.inbox(instance_id), self._group, "0", "MKSTREAM")
-        except StoreError as error:
-            if "BUSYGROUP" not in str(error):
+            words = ("XGROUP", "CREATE", self._keys.inbox(self._me), self._config.group, "0", "MKSTREAM")
+            await self._client.call(*words)
+        except StoreError as fault:
+            if "BUSYGROUP" not in str(fault):
                 raise
-        await self.keep(instance_id)
 
-    async def read(self, reader: RedisClient, instance_id: InstanceId, count: int, block_ms: int) -> list[Entry]:
-        """The next entries, waiting for the first at most `block_ms`. `reader` is a client used for nothing else."""
-        reply = await reader.call(
-            "XREADGROUP", "GROUP", self._group, instance_id, "COUNT", count, "BLOCK", block_ms,
-            "STREAMS", self._keys.inbox(instance_id), ">",
+    async def read(self) -> list[Entry]:
+        """The next entries, or none after `block_ms`. An inbox that Redis lost is made anew."""
+        config = self._config
+        words = (
+            "XREADGROUP", "GROUP", config.group, self._me, "COUNT", config.count, "BLOCK", config.block_ms,
+            "STREAMS", self._keys.inbox(self._me), ">",
         )  # fmt: skip
-        if not isinstance(reply, list):
+        try:
+            return self._entries(self._me, await self._reader.call(*words))
+        except StoreError as fault:
+            if "NOGROUP" not in str(fault):
+                raise
+            await self.create()
             return []
-        # RESP2: one pair of name and entries for each stream.
-        [[_, entries]] = cast("list[list[Reply]]", reply)
-        return _entries(entries)
 
-    async def finish(self, instance_id: InstanceId, entry_ids: Sequence[str]) -> None:
-        """Acknowledge and delete: their effects are done."""
-        inbox = self._keys.inbox(instance_id)
-        await self._client.pipeline([("XACK", inbox, self._group, *entry_ids), ("XDEL", inbox, *entry_ids)])
+    async def redeliver(self) -> list[Entry]:
+        """What this instance read at least `reclaim_idle_ms` ago and has not said `done` to: its effect failed."""
+        return await self._claim(self._me)
 
-    async def take_unread(self, dead: InstanceId, claimer: InstanceId, count: int) -> list[Entry]:
-        """Entries that an instance which is gone had not even read; they are the claimer's for `IDLE_MS`."""
-        reply = await self._client.call(
-            "XREADGROUP", "GROUP", self._group, claimer, "COUNT", count, "STREAMS", self._keys.inbox(dead), ">"
-        )
-        if not isinstance(reply, list):
-            return []
-        [[_, entries]] = cast("list[list[Reply]]", reply)
-        return _entries(entries)
+    async def done(self, entries: Iterable[Entry]) -> None:
+        """Their effects have happened."""
+        by_inbox: dict[InstanceId, list[str]] = {}
+        for entry in entries:
+            by_inbox.setdefault(entry.inbox_of, []).append(entry.entry_id)
+        commands: list[tuple[str, ...]] = []
+        for instance_id, ids in by_inbox.items():
+            inbox = self._keys.inbox(instance_id)
+            commands += [("XACK", inbox, self._config.group, *ids), ("XDEL", inbox, *ids)]
+        await self._client.pipeline(commands)
 
-    async def reclaim(self, owner: InstanceId, claimer: InstanceId, count: int) -> list[Entry]:
-        """Entries that were read `IDLE_MS` ago and not finished; they are the claimer's for as long."""
-        inbox = self._keys.inbox(owner)
-        reply = await self._client.call("XAUTOCLAIM", inbox, self._group, claimer, IDLE_MS, "0", "COUNT", count)
-        claimed = _entries(cast("list[Reply]", reply)[1])
-        return [await self._counted(inbox, entry) for entry in claimed]
+    async def close_down(self) -> None:
+        """A graceful stop, after the inbox was emptied: the streams are removed."""
+        await self.remove(self._me)
 
-    async def dead_letter(self, instance_id: InstanceId, entry: Entry, reason: str) -> None:
-        """Put an entry that could not be handled aside, with the reason, and finish it."""
-        await self._client.call(
-            "XADD", self._keys.dlq(instance_id), "MAXLEN", "~", self._length_max, "*",
-            "body", entry.body, "reason", reason, "entry", entry.entry_id, "deliveries", entry.deliveries,
+    # ------------------------------------------------------------------------------- other inboxes
+
+    async def publish(self, to: InstanceId, payload: bytes) -> bool:
+        """False where that instance has no inbox: it is gone, or was never there."""
+        words = ("XADD", self._keys.inbox(to), "NOMKSTREAM", "MAXLEN", "~", self._config.maxlen, "*", _FIELD, payload)
+        return await self._client.call(*words) is not None
+
+    async def take_over(self, dead: InstanceId) -> list[Entry]:
+        """Entries of an instance that is gone: those that it had read and not done, then those that it never read.
+
+        Call until it returns none, then `remove`. Two instances that do this at once get different entries.
+        """
+        claimed = await self._claim(dead)
+        if claimed:
+            return claimed
+        config = self._config
+        words = (
+            "XREADGROUP", "GROUP", config.group, self._me, "COUNT", config.count, "STREAMS", self._keys.inbox(dead), ">"
         )  # fmt: skip
-        await self.finish(instance_id, [entry.entry_id])
-
-    async def lengths(self, instance_id: InstanceId) -> tuple[int, int]:
-        """Entries in the inbox and in the dead letters."""
-        inbox, dlq = self._keys.inbox(instance_id), self._keys.dlq(instance_id)
-        replies = await self._client.pipeline([("XLEN", inbox), ("XLEN", dlq)])
-        return number(replies[0]), number(replies[1])
+        try:
+            return self._entries(dead, await self._client.call(*words))
+        except StoreError as fault:
+            if "NOGROUP" not in str(fault):
+                raise
+            return []
 
     async def remove(self, instance_id: InstanceId) -> None:
-        """The instance is gone and its inbox empty: remove it. Dead letters stay until somebody has looked at them."""
-        await self._client.call("DEL", self._keys.inbox(instance_id))
+        """The instance's streams, dead letters included."""
+        await self._client.call("DEL", self._keys.inbox(instance_id), self._keys.dlq(instance_id))
 
-    async def _counted(self, inbox: str, entry: Entry) -> Entry:
-        reply = await self._client.call("XPENDING", inbox, self._group, entry.entry_id, entry.entry_id, 1)
-        rows = cast("list[list[Reply]]", reply or [])
-        return Entry(entry.entry_id, entry.body, number(rows[0][3]) if rows else 1)
+    async def give_up(self, inbox_of: InstanceId, reason: str) -> int:
+        """Entries delivered `dead_deliveries` times and untouched for `dead_idle_ms` become dead letters; how many."""
+        config, inbox = self._config, self._keys.inbox(inbox_of)
+        words = ("XPENDING", inbox, config.group, "IDLE", config.dead_idle_ms, "-", "+", config.count)
+        try:
+            rows = [items(row) for row in items(await self._client.call(*words))]
+        except StoreError as fault:
+            if "NOGROUP" not in str(fault):
+                raise
+            return 0
+        overdue = [text(row[0]) for row in rows if number(row[3]) >= config.dead_deliveries]
+        keys = (inbox, self._keys.dlq(inbox_of))
+        for entry_id in overdue:
+            await self._run.on_keys(_DEAD_LETTER, keys, config.group, entry_id, reason, config.maxlen)
+        return len(overdue)
+
+    async def state(self, instance_id: InstanceId) -> InboxState:
+        inbox = self._keys.inbox(instance_id)
+        length, dead = await self._client.pipeline([("XLEN", inbox), ("XLEN", self._keys.dlq(instance_id))])
+        pending = await self._client.call("XPENDING", inbox, self._config.group) if number(length) else None
+        return InboxState(number(length), number(items(pending)[0]) if pending else 0, number(dead))
+
+    # ------------------------------------------------------------------------------- inside
+
+    async def _claim(self, inbox_of: InstanceId) -> list[Entry]:
+        config = self._config
+        words = (
+            "XAUTOCLAIM", self._keys.inbox(inbox_of), config.group, self._me, config.reclaim_idle_ms, "0",
+            "COUNT", config.count,
+        )  # fmt: skip
+        try:
+            reply = items(await self._client.call(*words))
+        except StoreError as fault:
+            if "NOGROUP" not in str(fault):
+                raise
+            return []
+        return self._entries(inbox_of, [["", reply[1]]])
+
+    def _entries(self, inbox_of: InstanceId, reply: Reply) -> list[Entry]:
+        """One stream's part of a read: `[[name, [[id, [field, value]], …]]]`, or nil."""
+        rows = [items(row) for stream in items(reply) for row in items(items(stream)[1])]
+        return [Entry(_bytes(entry_id).decode(), inbox_of, _bytes(items(fields)[1])) for entry_id, fields in rows]
 
 
-def _entries(reply: Reply) -> list[Entry]:
-    """Entries out of `[[id, [field, value, …]], …]`; those deleted meanwhile have no fields."""
-    rows = cast("list[list[Reply]]", reply or [])
-    found: list[Entry] = []
-    for entry_id, fields in rows:
-        if isinstance(fields, list):
-            named = dict(zip(fields[::2], fields[1::2], strict=True))
-            body = text(named["body"])
-            found.append(Entry(text(entry_id), body.encode("utf-8", "surrogateescape")))
-    return found
+def _bytes(value: Reply) -> bytes:
+    return value if isinstance(value, bytes) else text(value).encode("utf-8", "surrogateescape")
