@@ -6,6 +6,7 @@ negotiated: speech does not compress, and a small frame must not be able to unfo
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
@@ -15,6 +16,8 @@ MAX_FRAME_BYTES = 1 << 20
 QUEUE_BYTES_MAX = 8 << 20
 """What may wait for one slow reader: some eighty spoken sentences. Past it the socket closes with 1013."""
 CLOSE_TIMEOUT_S = 2.0
+LINGER_S = 5.0
+"""A peer that reads nothing gets this long to find the close frame behind what it left unread; then it is cut off."""
 
 INTERNAL_ERROR = WSCloseCode.INTERNAL_ERROR
 SESSION_TAKEN_OVER = 4000
@@ -34,9 +37,15 @@ class Socket:
     """One open WebSocket. Text frames are `str`, binary frames `bytes`."""
 
     def __init__(
-        self, ws: web.WebSocketResponse | ClientWebSocketResponse, *, queue_bytes_max: int = QUEUE_BYTES_MAX
+        self,
+        ws: web.WebSocketResponse | ClientWebSocketResponse,
+        *,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
+        abort: Callable[[], None] | None = None,
     ) -> None:
+        """`abort` drops the connection at once; without it a peer that never reads holds it for good."""
         self._ws = ws
+        self._abort = abort
         self._queue_bytes_max = queue_bytes_max
         self._queue: deque[tuple[bytes, WSMsgType]] = deque()
         self._queued_bytes = 0
@@ -133,11 +142,13 @@ class Socket:
             await self._writable.wait()
 
     async def _close(self, code: int, reason: str) -> None:
+        is_stuck = False
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._drained.wait()
         except TimeoutError:
             # The reader takes nothing: what is queued cannot reach it, and the close frame would stand behind it.
+            is_stuck = True
             self._queue.clear()
             self._writer.cancel()
         try:
@@ -145,11 +156,15 @@ class Socket:
                 await self._ws.close(code=code, message=reason.encode()[:120])
         except (TimeoutError, ConnectionError, RuntimeError):
             # A peer that does not answer the close frame is dropped when its handler returns.
-            return
+            pass
+        if is_stuck and self._abort is not None:
+            # Closing waits for the peer to take what the transport holds, which may be never.
+            asyncio.get_running_loop().call_later(LINGER_S, self._abort)
 
 
 async def accept(request: web.Request, *, frame_bytes_max: int = MAX_FRAME_BYTES) -> Socket:
     """Upgrade an HTTP request. The handler owns the socket and calls `wait_closed` at its end."""
     ws = web.WebSocketResponse(max_msg_size=frame_bytes_max, autoping=False, compress=False, timeout=CLOSE_TIMEOUT_S)
     await ws.prepare(request)
-    return Socket(ws)
+    transport = request.transport
+    return Socket(ws, abort=transport.abort if transport else None)
