@@ -31,6 +31,15 @@ def test_speech_that_begins_later_opens_a_new_group_without_context():
     assert scene.started[1].utterance.context_text == ""
 
 
+def test_a_whole_utterance_after_a_silence_opens_a_new_group_too():
+    scene = Scene()
+    scene.whole(0)
+    scene.conclude(0)
+    scene.wait(GAP_MS)
+    scene.whole(1)
+    assert [spec.utterance.group_id for spec in scene.started] == ["group-s-0", "group-s-1"]
+
+
 def test_the_beginning_of_speech_decides_and_not_its_end():
     scene = Scene()
     part(scene)

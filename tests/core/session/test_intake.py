@@ -149,9 +149,10 @@ def test_a_repeated_number_is_ignored_and_counted():
 
 def test_a_missing_number_is_counted_and_may_come_later_once():
     scene = Scene()
-    for seq in (0, 3, 1, 1, 2, 3):
-        scene.handle(ev.ChunkArrived(seq, pcm(10, seq * 10), is_final=False))
-    scene.handle(ev.ChunkArrived(4, b"", is_final=True))
+    scene.say(0)
+    for seq in (1, 4, 2, 2, 3, 4):
+        scene.handle(ev.ChunkArrived(seq, pcm(10, (seq - 1) * 10), is_final=False))
+    scene.handle(ev.ChunkArrived(5, b"", is_final=True))
     assert scene.started[0].utterance.audio == pcm(10) + pcm(10, 30) + pcm(10, 10) + pcm(10, 20)
     assert scene.machine.counts == {"missing_seq": 2, "repeated_seq": 2}
 

@@ -245,6 +245,7 @@ def test_a_whole_utterance_is_told_with_its_own_trace_and_language():
     speaker = Speaker(SessionId("s"), TraceId("its own"), Language("en"))
     event = ev.UtteranceArrived(3, bytes(320), "pcm16", 16_000, True, speaker, Language("pt"))
     scene.handle(event)
+    assert scene.ui() == ["INPUT_STARTED", "INPUT_ENDED"]
     assert {(one.trace_id, one.job_id) for one in scene.sent(UiEvent)} == {("its own", "job-s-3-pt")}
 
 

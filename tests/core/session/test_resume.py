@@ -210,6 +210,15 @@ def test_audio_that_came_out_of_turn_holds_the_acknowledgement_back():
     assert scene.acked() == [2, 5]
 
 
+def test_audio_that_came_out_of_turn_is_not_acknowledged_while_it_is_being_collected():
+    scene = Scene()
+    scene.handle(ev.ChunkArrived(0, bytes(320), is_final=True))
+    scene.handle(ev.ChunkArrived(5, bytes(320), is_final=False))
+    scene.handle(ev.ChunkArrived(3, bytes(320), is_final=False))
+    scene.conclude(0)
+    assert scene.acked() == [2]
+
+
 def test_whole_utterances_hold_no_acknowledgement_back():
     scene = Scene()
     scene.whole(0)

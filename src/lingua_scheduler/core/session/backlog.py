@@ -149,6 +149,7 @@ class Backlog:
             assert kept.slots_open or kept.audio_bytes, "what is done with is forgotten"
         for slot in self.delivery.slots.values():
             assert self._utterances[slot.index] is slot.utterance
+        assert sum(kept.slots_open for kept in self._utterances.values()) == len(self.delivery.slots)
 
     def _describe(self, collected: Collected, now_ms: int) -> Utterance:
         group_id, part_index, context = self.groups.next_part(len(collected.targets))
