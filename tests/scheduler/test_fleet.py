@@ -12,7 +12,6 @@ from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.store.embedded import EmbeddedRedis
-from lingua_scheduler.store.streams import Inboxes
 from tests.support import wait_until
 from tests.support.peers import ClientPeer, NodePeer, Peers
 
@@ -117,7 +116,7 @@ async def test_audio_leaves_redis_when_it_is_delivered_and_a_stopped_instance_le
     redis: EmbeddedRedis, config: Config
 ):
     async with Scheduler.start(config, redis.url) as a, Scheduler.start(config, redis.url) as b:
-        inboxes = Inboxes(a.context.store.client, a.context.store.keys)
+        store = a.context.store
         async with Peers.of(a.url, a.context.store) as at_a, Peers.of(b.url, b.context.store) as at_b:
             client, node = await Two(a, b, at_a, at_b).client_here_node_there()
             await client.speak(400)
@@ -125,14 +124,14 @@ async def test_audio_leaves_redis_when_it_is_delivered_and_a_stopped_instance_le
             await client.wait_for(wire.TranslationResult)
 
             async def is_empty() -> bool:
-                lengths = [await inboxes.lengths(one.context.instance_id) for one in (a, b)]
-                return lengths == [(0, 0), (0, 0)]
+                names = [store.keys.inbox(one.context.instance_id) for one in (a, b)]
+                return [await store.client.call("XLEN", name) for name in names] == [0, 0]
 
             await wait_until(is_empty, "both inboxes to be empty")
-        store, names = b.context.store, [a.context.instance_id]
-        a.stop()
+        names = [a.context.instance_id, b.context.instance_id]
     async with Scheduler.start(config, redis.url) as c:
-        left = await c.context.store.client.call("EXISTS", *(store.keys.inbox(InstanceId(name)) for name in names))
+        store = c.context.store
+        left = await store.client.call("EXISTS", *(store.keys.inbox(InstanceId(name)) for name in names))
         assert left == 0
 
 

@@ -13,7 +13,7 @@ from lingua_scheduler.store.store import Store
 from tests.support.waiting import wait_until
 
 M = TypeVar("M")
-RECEIVE_S = 4.0
+RECEIVE_S = 15.0
 """Generous: it bounds a broken test, it does not measure."""
 
 

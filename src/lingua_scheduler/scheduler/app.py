@@ -8,7 +8,7 @@ from aiohttp import web
 
 from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime.clock import Clock
-from lingua_scheduler.runtime.config import Config, ConfigError
+from lingua_scheduler.runtime.config import Config, ConfigError, Phase2Config
 from lingua_scheduler.runtime.ids import new_instance_id
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.metrics import Metrics
@@ -24,11 +24,10 @@ from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.scheduler.store_health import StoreHealth
 from lingua_scheduler.scheduler.upkeep import Fleet, Upkeep
-from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.store import Store
-from lingua_scheduler.store.streams import Inboxes
+from lingua_scheduler.store.streams import Inbox, InboxConfig
 
 _log = get_logger("scheduler")
 
@@ -62,15 +61,16 @@ class Scheduler:
         redis = phase2.redis
         url = redis_url or redis.url
         keys = Keys(redis.key_prefix)
+        me = _instance_id(config)
         async with (
             Store.open(url, keys, timeout_ms=redis.command_timeout_ms) as store,
-            RedisClient.open(url, timeout_ms=redis.command_timeout_ms + phase2.stream_block_ms) as reader,
+            Inbox.open(url, keys, store.client, me, _inbox_config(phase2)) as inbox,
         ):
             await _check_redis(store, url)
             clock = Clock()
             context = Context(
                 config=config,
-                instance_id=_instance_id(config),
+                instance_id=me,
                 store=store,
                 health=StoreHealth(clock),
                 clock=clock,
@@ -78,8 +78,7 @@ class Scheduler:
                 metrics=Metrics(),
                 scope=Scope(_task_failed),
             )
-            inboxes = Inboxes(store.client, keys, group=phase2.stream_group, length_max=phase2.stream_maxlen)
-            scheduler = _assemble(context, Bus(context, inboxes, reader))
+            scheduler = _assemble(context, Bus(context, inbox))
             try:
                 async with _listening(scheduler):
                     yield scheduler
@@ -140,6 +139,17 @@ def _assemble(context: Context, bus: Bus) -> Scheduler:
 def _instance_id(config: Config) -> InstanceId:
     named = config.scheduler.phase2.instance_id
     return new_instance_id() if named == "auto" else InstanceId(named)
+
+
+def _inbox_config(phase2: Phase2Config) -> InboxConfig:
+    return InboxConfig(
+        group=phase2.stream_group,
+        block_ms=phase2.stream_block_ms,
+        count=phase2.stream_count,
+        maxlen=phase2.stream_maxlen,
+        dead_deliveries=phase2.dlq_max_deliveries,
+        dead_idle_ms=phase2.dlq_min_idle_ms,
+    )
 
 
 async def _check_redis(store: Store, url: str) -> None:

@@ -11,24 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-import msgspec
-
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId
 from lingua_scheduler.protocol.node import JobReject, JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
-from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.streams import DELIVERIES_MAX, GIVE_UP_MS, Entry, Inboxes
+from lingua_scheduler.store.streams import Entry, Inbox
 
 _log = get_logger("scheduler.bus")
 
 REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
 RETRY_S = 0.5
-CLAIM_COUNT = 64
+ORPHAN_ROUNDS = 15
 PATIENCE_MS = 60_000
 """How long a message waits for Redis; a lease ends by then."""
 PATIENT_MAX = 1_000
@@ -86,11 +83,10 @@ class RemoteJob:
 class Bus:
     """This instance's side: publishes to peers, reads its own inbox, takes over those of the dead."""
 
-    def __init__(self, context: Context, inboxes: Inboxes, reader: RedisClient) -> None:
+    def __init__(self, context: Context, inbox: Inbox) -> None:
         self.local: Local
         self._context = context
-        self._inboxes = inboxes
-        self._reader = reader
+        self._inbox = inbox
         self._owners: dict[InstanceId, RemoteOwner] = {}
         self._remote_jobs: OrderedDict[JobId, RemoteJob] = OrderedDict()
         self._idle = asyncio.Event()
@@ -98,6 +94,7 @@ class Bus:
         self._reading: asyncio.Task[None] | None = None
         self._patient = 0
         self._peers: set[InstanceId] = set()
+        self._missing: dict[InstanceId, int] = {}
 
     # ------------------------------------------------------------------------------- towards peers
 
@@ -142,7 +139,7 @@ class Bus:
         give_up_at_ms = self._context.clock.now_ms() + PATIENCE_MS
         while True:
             try:
-                if await self._inboxes.publish(instance_id, body):
+                if await self._inbox.publish(instance_id, body):
                     return
                 why, may_change = "no such inbox", health.is_settling
             except StoreError as error:
@@ -176,20 +173,16 @@ class Bus:
 
     async def create(self) -> None:
         """Make the inbox; before that, peers take this instance for gone. Raises StoreError."""
-        await self._inboxes.create(self._context.instance_id)
+        await self._inbox.create()
 
     def start(self) -> None:
         """Read the inbox until `close`."""
         self._reading = self._context.scope.start(self._read(), "inbox")
 
     async def _read(self) -> None:
-        phase2 = self._context.config.scheduler.phase2
-        me = self._context.instance_id
         while True:
             try:
-                entries = await self._inboxes.read(self._reader, me, phase2.stream_count, phase2.stream_block_ms)
-                if entries:
-                    await self._handle_all(me, entries)
+                await self._handle_all(await self._inbox.read())
             except StoreError as error:
                 # Redis away, or back without our inbox: wait a little, make it anew.
                 _log.warning("inbox not read", cause=str(error))
@@ -198,14 +191,15 @@ class Bus:
                 await self._create_quietly()
 
     async def keep(self, alive: set[InstanceId]) -> set[InstanceId]:
-        """Once per round of upkeep: keep the inbox, try again what failed, take over from peers that died.
+        """Once per round of upkeep: try again what failed, take over from peers that died.
 
         Returns these. Raises StoreError.
         """
         me = self._context.instance_id
-        await self._inboxes.keep(me)
-        await self._handle_all(me, await self._inboxes.reclaim(me, me, CLAIM_COUNT))
-        gone = self._peers - alive
+        await self._handle_all(await self._inbox.redeliver())
+        if given_up := await self._inbox.give_up(me, "failed again and again"):
+            _log.error("messages given up", count=given_up)
+        gone = (self._peers - alive) | await self._orphans()
         self._peers = alive - {me}
         for dead in gone:
             self._owners.pop(dead, None)
@@ -213,9 +207,16 @@ class Bus:
             await self._take_over(dead)
         return gone
 
+    async def _orphans(self) -> set[InstanceId]:
+        """Inboxes without an instance for `ORPHAN_ROUNDS`: their fleet died before anybody could take them over."""
+        dead = await self._context.store.instances.dead()
+        self._missing = {one: self._missing.get(one, 0) + 1 for one in dead}
+        return {one for one, rounds in self._missing.items() if rounds >= ORPHAN_ROUNDS}
+
     def forget_peers(self) -> None:
         """Redis was away: whose presence is missing may only not have renewed it yet."""
         self._peers.clear()
+        self._missing.clear()
 
     async def close(self) -> None:
         """Graceful stop: handle what the inbox still holds, so that peers hear what cannot be done, then remove it."""
@@ -235,30 +236,23 @@ class Bus:
 
     async def _take_over(self, dead: InstanceId) -> None:
         """Handle what an instance left, then remove its inbox. Peers doing the same get other entries."""
-        me = self._context.instance_id
-        for take in (self._inboxes.take_unread, self._inboxes.reclaim):
-            while entries := await take(dead, me, CLAIM_COUNT):
-                await self._handle_all(dead, entries)
-        await self._inboxes.remove(dead)
+        while entries := await self._inbox.take_over(dead):
+            await self._handle_all(entries)
+        await self._inbox.remove(dead)
 
-    async def _handle_all(self, inbox: InstanceId, entries: list[Entry]) -> None:
-        done: list[str] = []
-        for entry in entries:
-            try:
-                self._handle(wire.decode_bus(entry.body))
-                done.append(entry.entry_id)
-            except msgspec.DecodeError as error:
-                await self._inboxes.dead_letter(inbox, entry, f"cannot be read: {error}")
-            except Exception as error:  # noqa: BLE001 - one entry that hits a bug must not block the inbox behind it
-                await self._failed(inbox, entry, error)
+    async def _handle_all(self, entries: list[Entry]) -> None:
+        """What fails stays pending: it is delivered again, and in the end given up as a dead letter."""
+        done = [entry for entry in entries if self._is_handled(entry)]
         if done:
-            await self._inboxes.finish(inbox, done)
+            await self._inbox.done(done)
 
-    async def _failed(self, inbox: InstanceId, entry: Entry, error: Exception) -> None:
-        _log.error("message failed", entry=entry.entry_id, error=repr(error), deliveries=entry.deliveries)
-        age_ms = self._context.clock.wall_ms() - entry.sent_at_ms
-        if entry.deliveries >= DELIVERIES_MAX and age_ms >= GIVE_UP_MS:
-            await self._inboxes.dead_letter(inbox, entry, repr(error))
+    def _is_handled(self, entry: Entry) -> bool:
+        try:
+            self._handle(wire.decode_bus(entry.payload))
+        except Exception as error:  # noqa: BLE001 - one entry that hits a bug must not block the inbox behind it
+            _log.error("message failed", entry=entry.entry_id, error=repr(error))
+            return False
+        return True
 
     def _handle(self, message: wire.BusMessage) -> None:
         local = self.local
