@@ -20,6 +20,7 @@ from lingua_scheduler.store.store import Store
 from tests.store.dump import Stored, dump, row_of
 
 T = TypeVar("T")
+PATIENT_MS = 30_000
 START_MS = 1_800_000_000_000
 TTL_GRAIN_MS = 5000
 """Every TTL is a multiple of this: what is read back a moment later is rounded up to it."""
@@ -36,8 +37,8 @@ class LockStep:
         self._stack = AsyncExitStack()
         self._ends: dict[str, int] = {}
         self._drawn: Sequence[NodeId] | None = None
-        opening = self._stack.enter_async_context(Store.open(url, rng=random.Random(7), now_ms=lambda: self.now))
-        self.real = self._run(opening)
+        store = Store.open(url, timeout_ms=PATIENT_MS, rng=random.Random(7), now_ms=lambda: self.now)
+        self.real = self._run(self._stack.enter_async_context(store))
         self._run(self.real.client.call("FLUSHALL"))
         self.model = StoreModel(lambda: self.now, self._choose)
         self.jobs: set[JobId] = set()
