@@ -69,6 +69,7 @@ class JobStore:
         never found a node) is recorded with its end where the owner says so. Words: OK, REPEAT, STALE_ATTEMPT,
         NOT_ASSIGNED, ALREADY_FINAL, UNKNOWN_JOB.
         """
+        assert hold == "none" or node_id is not None, "an affinity is to a node"
         return job_reply(await self._run(_FINISH, job_id, attempt, node_id or "", status, hold, cause))
 
     async def requeue(self, job_id: JobId, attempt: int, cause: str) -> JobReply:

@@ -9,7 +9,7 @@
 -- uses: clock, draw, reserve
 -- later: known_job, take_turn, walk, conclude, be_served, leave_pair
 -- A call looks at no more than 64 nodes. Those that are full or gone leave the lane's open ranks as they are met, so
--- AGAIN gets on; `walked` says where to go on among nodes that are open but not for this job.
+-- AGAIN gets on; `walked` says where to go on among nodes that are open but not for this job, and is empty at first.
 local v1, session_area = KEYS[1], KEYS[2]
 local stated, seed, walked, job, job_key, attempt, session, tenant, index, lane, pairs_asked, other_pairs, services,
   lease_ms, wait_ms, trace, owner, bucket, exclude, soft, affinity, affinity_wait_ms, bind = unpack(ARGV)
@@ -40,6 +40,7 @@ local reply = rare and rare.take_turn(ask, affinity, affinity_wait_ms)
 if reply then return reply end
 local found = walked == '' and draw(ask) or {}
 if #found == 0 then
+  if ask.budget <= 0 then return { 'AGAIN', '' } end
   rare = rare or later()
   local chosen, token = rare.walk(ask, walked)
   if token then return { 'AGAIN', token } end
