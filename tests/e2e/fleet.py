@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from lingua_scheduler.store.keys import KEY_TABLE
 from tests.support import wait_until
 from tests.support.processes import Child, Processes
 
+STEADY = 15
+"""Looks at a number, one each 20 ms, that agree."""
 ROOT = Path(__file__).parents[2]
 _BUGS = re.compile(r"Traceback|machine failed|background task failed|message failed|never awaited|never retrieved")
 
@@ -99,6 +102,16 @@ class Instance:
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.child.pid}/fd"))  # noqa: PTH208 - of another process: only their number
 
+    async def settled_descriptors(self) -> int:
+        """Their number once the connections of the start have gone."""
+        seen = deque[int](maxlen=STEADY)
+
+        def number() -> int:
+            seen.append(self.descriptors())
+            return seen[-1] if len(seen) == STEADY and len(set(seen)) == 1 else 0
+
+        return await wait_until(number, "the number of descriptors to be steady")
+
     async def status(self, path: str = "/ready") -> int:
         async with aiohttp.ClientSession() as http, http.get(self.url + path) as response:
             return response.status
@@ -168,7 +181,7 @@ class Fleet:
         child = self.processes.lingua("serve", "--port", "0", "--redis", self.redis.url, env=env)
         instance = Instance(child, (await child.wait_output("listening on")).split()[-1])
         await instance.wait_ready()
-        instance.descriptors_at_start = instance.descriptors()
+        instance.descriptors_at_start = await instance.settled_descriptors()
         self.instances.append(instance)
         return instance
 

@@ -30,7 +30,10 @@ async def test_a_sentence_on_a_node_that_is_killed_gets_its_second_attempt_elsew
 
 
 async def test_what_a_node_says_after_it_hung_is_refused(fleet: Fleet):
-    """The node ignores job_cancel, as existing ones do: its late result gets as far as its own instance."""
+    """The node ignores job_cancel, as existing ones do: its late result gets as far as its own instance.
+
+    It was thrown away on the way without a word, neither counted nor logged.
+    """
     a, b = await fleet.serve(2)
     sleeper = await fleet.node("sleeper", b, work_ms=-1, heeds_cancel=False)
     async with talking(a.url) as talk:

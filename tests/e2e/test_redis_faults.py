@@ -19,7 +19,11 @@ async def wait_told(talk: Talk) -> None:
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["empty", "with its data"])
 async def test_redis_is_killed_and_comes_back(fleet: Fleet, keeps: bool):
-    """Nobody reconnects: neither the client nor the node notices more than a pause."""
+    """Nobody reconnects: neither the client nor the node notices more than a pause.
+
+    To a Redis that came back empty a pair had no nodes until they were registered again: what was said meanwhile was
+    given up at once with `no_available_node`.
+    """
     fleet.redis.keeps = keeps
     await fleet.redis.restart()
     a, b = await fleet.serve(2)
@@ -50,6 +54,10 @@ async def test_redis_is_killed_and_comes_back(fleet: Fleet, keeps: bool):
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["empty", "with its data"])
 async def test_sentences_in_flight_outlive_a_restart_of_redis(fleet: Fleet, keeps: bool):
+    """A result for another instance's session was dropped where Redis did not answer: its sentence waited for a lease.
+
+    The session was closed before that ran out, with `job_timeout`.
+    """
     fleet.redis.keeps = keeps
     await fleet.redis.restart()
     a, b = await fleet.serve(2)
