@@ -129,6 +129,7 @@ def test_the_audio_is_kept_while_the_tail_is_carried():
     world.finish(0)
     assert not world.freed()
     request_next(world)
+    assert world.one(ev.SelectNode).request.affinity_node == A.node_id
     world.select(A, 1)
     assert world.one(ev.SendAssign).audio == samples(10_000, 12_000)
     world.result(A, 1)

@@ -1,5 +1,7 @@
 """A job that nothing happens to: two questions to the store, one message, one outcome."""
 
+from typing import Any
+
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.utterance import Translated
@@ -44,6 +46,19 @@ def test_progress_is_told_once_for_each_step():
         "NMT_DONE",
     ]
     assert [effect.text for effect in world.of(ev.ForwardPartial, world.all)] == ["hel", "hello"]
+
+
+def test_the_stages_are_told_with_the_outcome_where_nothing_was_said_before():
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["ASR_FINAL", "NMT_DONE"]),
+        ({"text_asr": None}, ["NMT_DONE"]),
+    ]
+    for fields, stages in cases:
+        world = World()
+        world.run(A)
+        world.conclude(A, **fields)
+        told = [effect.event for effect in world.of(ev.Progress, world.all)]
+        assert told == ["DISPATCHED", *stages]
 
 
 def test_the_outcome_is_told_once_the_store_has_it():

@@ -150,6 +150,7 @@ def test_a_job_sent_elsewhere_ends_what_the_old_node_may_keep():
     world.conclude(OLD, 0)
     world.request(1)
     world.select(B, 1)
+    world.conclude(B, 1)
     world.request(2)
     assert world.one(ev.SelectNode).request.affinity_node is None
 

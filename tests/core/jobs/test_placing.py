@@ -117,6 +117,18 @@ def test_the_next_attempt_passes_over_the_node_that_failed():
     assert (request.attempt, request.exclude, request.exclude_is_soft) == (2, frozenset({"A"}), False)
 
 
+def test_each_attempt_has_a_window_of_its_own():
+    world = World()
+    world.request()
+    world.queue()
+    world.pass_ms(1_000)
+    world.select(A)
+    world.pass_ms(8_000)
+    world.lose(A)
+    world.requeue()
+    assert world.one(ev.SelectNode).request.wait_ms == 10_000
+
+
 def test_the_only_node_gets_the_job_again_after_a_pause():
     world = World()
     world.run(A)

@@ -108,8 +108,6 @@ class Book:
         """No audio is kept on a lost node: whoever is to say it must be sent it."""
         for lane in self.lanes.values():
             lane.carry = [self._orphaned(piece, lost) for piece in lane.carry]
-            for job in lane.jobs:
-                job.inherited = [self._orphaned(piece, lost) for piece in job.inherited]
             if lane.silent_keeper is not None and lost.covers(lane.silent_keeper):
                 lane.silent_keeper = None
 

@@ -103,7 +103,6 @@ def on_finish_replied(book: Book, event: ev.FinishReplied) -> None:
 def on_finish_failed(book: Book, job: Job) -> None:
     """The outcome is told all the same. The store hears of it later, unless its own lease frees the slot before."""
     if job.phase is Phase.FINISHING:
-        job.backoff_ms = 0
         job.give_up_ms = book.now_ms + book.config.job_timeout_ms
         book.move(job, Phase.CLOSING)
         _conclude(book, job)
