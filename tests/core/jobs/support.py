@@ -221,3 +221,19 @@ class World:
 
 def with_pipeline(one: JobSpec, **settings: Any) -> JobSpec:
     return replace(one, speaker=replace(one.speaker, **settings))
+
+
+def samples(start_ms: int, stop_ms: int) -> bytes:
+    per_ms = RATE // 1000
+    return pcm(start_ms * per_ms, (stop_ms - start_ms) * per_ms)
+
+
+def monologue(**settings: int) -> World:
+    """Ten seconds cut by the clock, running on A; the next utterance begins where they end."""
+    world = World(**settings)
+    world.run(A, 0, ms=10_000, reason=MAX, start_ms=0)
+    return world
+
+
+def request_next(world: World, index: int = 1, ms: int = 2_000, reason: FinalizeReason = FinalizeReason.IS_FINAL):
+    return world.request(index, ms=ms, reason=reason, start_ms=10_000 + 2_000 * (index - 1))
