@@ -274,6 +274,11 @@ def test_an_assignment_that_did_not_arrive_is_a_new_attempt():
     world.run(A)
     world.feed(ev.AssignFailed(job_id(), 1, A.node_id))
     assert world.one(ev.RequeueJob).cause == "not_sent"
+    for attempt in (2, 3, 4):
+        world.again(A)
+        world.feed(ev.AssignFailed(job_id(), attempt, A.node_id))
+    world.finish()
+    assert world.outcomes()[0] == Missing("job_failed", ErrorCode.NODE_UNAVAILABLE)
 
 
 # ------------------------------------------------------------------------------------------- a node that is lost
