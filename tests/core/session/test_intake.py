@@ -113,6 +113,7 @@ def test_a_broken_chunk_names_itself():
     scene.chunk(OPUS_100_MS)
     scene.chunk(b"\xff\xff\1")
     assert "chunk 1" in scene.sent(ErrorMessage)[0].message
+    assert scene.machine.counts == {"refused_audio": 1}
 
 
 def test_the_final_of_a_broken_chunk_ends_the_utterance_all_the_same():

@@ -82,6 +82,19 @@ def test_a_client_that_loses_its_connection_while_closing_still_gets_its_results
     assert messages(effects, SessionCloseAck)
 
 
+def test_a_client_that_comes_back_while_closing_has_a_full_grace_again():
+    scene = Scene()
+    scene.utter()
+    scene.handle(ev.CloseRequested("done"))
+    scene.wait(GRACE_MS - 1)
+    scene.handle(ev.ConnectionLost())
+    scene.wait(GRACE_MS)
+    scene.handle(ev.Resumed(0, "token"))
+    scene.wait(GRACE_MS - 1)
+    assert scene.state is Life.CLOSING
+    assert results(scene.wait(1)) == [(0, "job_timeout")]
+
+
 def test_a_client_that_may_not_have_read_its_last_results_can_still_come_back_for_them():
     scene = Scene()
     scene.utter()
@@ -212,7 +225,8 @@ def test_jobs_of_a_lost_client_of_1_0_are_cancelled_after_the_grace():
     scene = Scene(protocol="1.0")
     scene.utter()
     scene.handle(ev.ConnectionLost())
-    effects = scene.wait(GRACE_MS)
+    assert not scene.wait(GRACE_MS - 1)
+    effects = scene.wait(1)
     assert effects == [ev.CancelJob(job_id(0), "job_timeout"), ev.EndSession("connection_lost")]
 
 

@@ -208,6 +208,7 @@ def test_the_progress_of_an_unknown_job_is_dropped():
     scene = Scene()
     assert not scene.handle(ev.JobProgressed(job_id(0), 0, "DISPATCHED"))
     assert not scene.handle(ev.PartialArrived(job_id(0), 0, "x", is_final=False))
+    assert scene.machine.counts == {"unknown_job": 2}
 
 
 def test_a_partial_is_passed_on_until_the_result_is_there():
