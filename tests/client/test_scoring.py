@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingua_scheduler.client.scoring import word_errors, words
+from lingua_scheduler.client.scoring import is_unspaced, word_errors, words
 
 WORDS = st.lists(st.sampled_from(["one", "two", "three", "and"]), max_size=8).map(" ".join)
 
@@ -32,6 +32,13 @@ def test_errors_are_counted(said: str, heard: str, errors: int, count: int):
 
 def test_numbers_are_read_out():
     assert " ".join(words("7 40 342 100 2024")) == "seven forty three hundred forty two one hundred 2024"
+
+
+@pytest.mark.parametrize(
+    ("text", "unspaced"), [("我非常喜欢", True), ("さくら", True), ("naïve café", False), ("", False)]
+)
+def test_languages_written_without_spaces_are_compared_by_characters(text: str, unspaced: bool):
+    assert is_unspaced(text) is unspaced
 
 
 def test_the_rate_is_errors_per_word_said():

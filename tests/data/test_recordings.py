@@ -4,12 +4,13 @@ import pytest
 
 from lingua_scheduler.client.gate import Paused, SpeechGate
 from lingua_scheduler.client.sound import FRAME_MS, read_sound_file, sound_duration_ms
-from lingua_scheduler.data import COMMANDS, SENSE_AND_SENSIBILITY, Recording
+from lingua_scheduler.data import COMMANDS, MANDARIN, SENSE_AND_SENSIBILITY, Recording, recording_in
 
-BOTH = pytest.mark.parametrize("recording", [SENSE_AND_SENSIBILITY, COMMANDS], ids=lambda recording: recording.name)
+RECORDINGS = (SENSE_AND_SENSIBILITY, COMMANDS, MANDARIN)
+EACH = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
 
 
-@BOTH
+@EACH
 def test_a_recording_is_small_and_as_long_as_it_says(recording: Recording):
     frames = list(read_sound_file(recording.path))
 
@@ -17,15 +18,31 @@ def test_a_recording_is_small_and_as_long_as_it_says(recording: Recording):
     assert abs(len(frames) * FRAME_MS - (sound_duration_ms(recording.path) or 0)) < FRAME_MS
 
 
-@BOTH
+@EACH
 def test_a_transcript_is_plain_words(recording: Recording):
     words = recording.transcript.split()
 
-    assert len(words) > 8
-    assert all(word.isalpha() and word.islower() for word in words)
+    assert len("".join(words)) > 40
+    assert all(word.isalpha() and word == word.lower() for word in words)
 
 
-@pytest.mark.parametrize(("recording", "utterances"), [(SENSE_AND_SENSIBILITY, 4), (COMMANDS, 2)])
+def test_a_translation_has_a_sentence_for_each_that_is_spoken():
+    meant = MANDARIN.translation("en")
+
+    assert meant
+    assert len(meant.splitlines()) == len(MANDARIN.transcript.splitlines())
+    assert MANDARIN.translation("pt") is None
+
+
+@pytest.mark.parametrize(
+    ("language", "recording"),
+    [("en", SENSE_AND_SENSIBILITY), ("zh", MANDARIN), ("zh-CN", MANDARIN), ("fr", None), ("zho", None)],
+)
+def test_the_demo_s_recording_is_chosen_by_language(language: str, recording: Recording | None):
+    assert recording_in(language) is recording
+
+
+@pytest.mark.parametrize(("recording", "utterances"), [(SENSE_AND_SENSIBILITY, 4), (COMMANDS, 2), (MANDARIN, 5)])
 def test_pauses_are_heard_where_the_text_has_them(recording: Recording, utterances: int):
     gate = SpeechGate()
     heard = [event for frame in read_sound_file(recording.path) for event in gate.feed(frame)]
@@ -37,7 +54,7 @@ def test_pauses_are_heard_where_the_text_has_them(recording: Recording, utteranc
 def test_their_origin_is_told():
     told = SENSE_AND_SENSIBILITY.path.with_name("PROVENANCE.md").read_text()
 
-    for recording in (SENSE_AND_SENSIBILITY, COMMANDS):
+    for recording in RECORDINGS:
         assert f"`{recording.path.name}`" in told
     assert "public domain" in told
     assert "BSD 2-clause" in told

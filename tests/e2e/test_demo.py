@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from lingua_scheduler.client.scoring import word_errors
 from lingua_scheduler.client.sound import write_wav
-from lingua_scheduler.data import COMMANDS
+from lingua_scheduler.data import COMMANDS, MANDARIN
+from lingua_scheduler.node.engines import whisper_models
 from tests.support import Processes, free_port, read_wav, wait_until
 
 # Utterances of the shipped recording: the third is a breath longer than ten seconds, so the scheduler cuts it in two.
@@ -33,6 +35,28 @@ async def test_the_demo_translates_the_whole_recording(processes: Processes, tmp
         assert wav.duration_ms > 500
         assert 0.01 < wav.loudness < 0.5
     assert "Traceback" not in demo.stderr
+
+
+@pytest.mark.skipif(whisper_models.missing("base") is not None, reason=str(whisper_models.missing("base")))
+async def test_the_demo_translates_mandarin(processes: Processes, tmp_path: Path):
+    """Recognised in Chinese, translated by the same model, spoken in English."""
+    demo = processes.lingua("demo", "--from", "zh", "--to", "en", "--json", "--speed", "2", "--out", str(tmp_path))
+
+    assert await demo.wait_exit(100) == 0, demo.story()
+
+    summary = json.loads(demo.stdout.splitlines()[-1])
+    said = MANDARIN.transcript.splitlines()
+    counts = {name: summary[name] for name in ("utterances", "translated", "failed", "lost", "duplicated")}
+    assert counts == {"utterances": len(said), "translated": len(said), "failed": 0, "lost": 0, "duplicated": 0}
+    assert (summary["words"], summary["words_are"]) == (len("".join(said)), "characters")
+    assert summary["wer"] < 0.15
+    assert summary["reference"] == MANDARIN.translation("en")
+    for row, word in zip(summary["results"], ("park", "doctor", "water", "Beijing", "book"), strict=True):
+        assert word in row["translation"]
+        assert not re.search(r"[\u3400-\u9fff]", row["translation"]), "English alone"
+        wav = read_wav(Path(row["wav"]))
+        assert wav.duration_ms > 500
+        assert 0.01 < wav.loudness < 0.5
 
 
 async def test_a_recording_is_translated_in_three_terminals(processes: Processes, tmp_path: Path):

@@ -101,6 +101,40 @@ def test_the_demo_takes_what_is_installed_and_names_the_rest(
     assert made.engines[0].spec.argument == ("base" if "whisper:base" in installed else "tiny.en")
 
 
+@pytest.mark.parametrize(
+    ("installed", "source", "model"),
+    [
+        ({"tiny.en", "base"}, "", "base"),
+        ({"tiny.en"}, "", "tiny.en"),
+        ({"tiny.en", "base"}, "en", "tiny.en"),
+        ({"base"}, "en-gb", "base"),
+        ({"tiny.en", "base"}, "zh", "base"),
+    ],
+)
+def test_the_demo_takes_the_smallest_model_that_understands_the_speaker(
+    monkeypatch: pytest.MonkeyPatch, installed: set[str], source: str, model: str
+):
+    def missing(spec: EngineSpec) -> str | None:
+        return f"get {spec.argument}" if spec.name == "whisper" and spec.argument not in installed else None
+
+    monkeypatch.setattr(plan, "_missing", missing)
+    made = make_plan(f"demo:{source}" if source else "demo")
+    assert str(made.engines[0].spec) == f"whisper:{model}"
+    assert ["whisper" in str(one.spec) for one in made.engines].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "says"), [("zh", "get base"), ("en", "get tiny.en"), ("zh!", "not a language code")]
+)
+def test_a_demo_without_a_model_for_its_language_is_refused(monkeypatch: pytest.MonkeyPatch, source: str, says: str):
+    def missing(spec: EngineSpec) -> str | None:
+        return f"get {spec.argument}"
+
+    monkeypatch.setattr(plan, "_missing", missing)
+    with pytest.raises(EngineError, match=says):
+        make_plan(f"demo:{source}")
+
+
 _ACME = """
 from lingua_scheduler.node.engines.base import EngineCard, MtResult, Stage
 from lingua_scheduler.node.engines.kind import EngineKind

@@ -178,7 +178,7 @@ class TestWhisper:
 
 @pytest.mark.skipif(
     whisper_models.missing("base") is not None,
-    reason=f"140 MB, so not among the test requirements: {whisper_models.missing('base')}",
+    reason=f"{whisper_models.missing('base')}",
 )
 def test_the_packaged_base_model_hears_better(prose: Audio):
     engine = Whisper(parse_spec("whisper:base"))

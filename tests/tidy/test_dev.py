@@ -43,6 +43,35 @@ def test_the_tests_need_more_than_the_demo(venv: Path):
     assert dev._stamped("demo")
 
 
+@pytest.mark.parametrize("made", dev.KINDS)
+def test_an_environment_serves_what_needs_no_more(venv: Path, made: str):
+    dev.STAMP.write_text(f"{made} {dev._fingerprint()}\n")
+
+    served = [kind for kind in dev.KINDS if dev._stamped(kind)]
+    assert served == list(dev.KINDS[: dev.KINDS.index(made) + 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ("", "demo"),
+        ("--from en --to es", "demo"),
+        ("--from=en-gb", "demo"),
+        ("--to zh --file from.wav", "demo"),
+        ("--from zh --to en", "demo-zh"),
+        ("--json --from=zh-CN", "demo-zh"),
+        ("--from", "demo"),
+    ],
+)
+def test_only_a_demo_in_another_language_gets_the_large_model(arguments: str, kind: str):
+    assert dev.demo_kind(arguments.split()) == kind
+
+
+def test_the_default_demo_asks_for_no_more_than_it_needs():
+    assert dev._requirements("demo") == ["-e", ".[demo]"]
+    assert all(dev._requirements(kind)[:2] == ["-e", ".[demo,demo-zh]"] for kind in dev.KINDS[1:])
+
+
 def test_a_vanished_interpreter_prepares_again(venv: Path):
     (venv / "bin/python").unlink()
     assert not dev._stamped("demo")

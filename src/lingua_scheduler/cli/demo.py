@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   lingua demo
+  lingua demo --from zh --to en
   lingua demo --file interview.wav --from en --to pt
   lingua demo --keep --port 5010
   lingua demo --json | tail -1"""
@@ -31,7 +32,7 @@ _SERVED_POLL_S = 0.05
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = arguments.add_command(commands, "demo", "show the main job: real speech through all of it", _EXAMPLES)
-    parser.add_argument("--file", type=Path, metavar="FILE", help="speech of your own (default: the shipped recording)")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="speech of your own (default: a shipped recording)")
     parser.add_argument("--from", dest="src", type=arguments.language_code, default="en", metavar="LANG")
     parser.add_argument("--to", dest="tgt", type=arguments.language_code, default="pt", metavar="LANG")
     parser.add_argument("--out", type=Path, default=Path("lingua-demo"), metavar="DIR", help="for the WAV files")
@@ -66,20 +67,19 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
 @dataclass(frozen=True, slots=True)
 class _Recording:
     path: Path
-    transcript: str | None
+    transcript: str | None = None
+    reference: str | None = None
+    """What a person would say in the language that it is translated into."""
 
 
 class _Demo:
     """What is spoken and what is told of it."""
 
     def __init__(self, args: argparse.Namespace, console: Console) -> None:
-        from lingua_scheduler.data import SENSE_AND_SENSIBILITY as SHIPPED
-
         self._args = args
         self._console = console
-        if args.file is None and args.src != SHIPPED.language:
-            raise arguments.UsageError(f"the shipped recording is in {SHIPPED.language}; name your own with --file")
-        self._recording = _Recording(args.file, None) if args.file else _Recording(SHIPPED.path, SHIPPED.transcript)
+        self._recording = _recording(args)
+        _check_engines(args)
         self._duration_ms = arguments.check_sound_file(self._recording.path)
         self._out = _emptied_folder(args.out)
         self._first_sentence_ms: int | None = None
@@ -124,7 +124,7 @@ class _Demo:
 
     def _summary(self, conversation: "Conversation", url: str) -> dict[str, Any]:
         from lingua_scheduler.cli.conversation import latencies, source_text
-        from lingua_scheduler.client.scoring import word_errors
+        from lingua_scheduler.client.scoring import is_unspaced, word_errors
 
         log = conversation.log
         tally = log.tally()
@@ -140,6 +140,8 @@ class _Demo:
             "wer": None if errors is None else round(errors.rate, 4),
             "word_errors": None if errors is None else errors.errors,
             "words": None if errors is None else errors.words,
+            "words_are": "characters" if transcript is not None and is_unspaced(transcript) else "words",
+            "reference": self._recording.reference,
             "latency_ms": latencies(log),
             "first_sentence_ms": self._first_sentence_ms,
             "from": self._args.src,
@@ -173,7 +175,7 @@ async def _node(args: argparse.Namespace, console: Console, url: str) -> AsyncGe
     from lingua_scheduler.node.app import NodeApp
     from lingua_scheduler.runtime.config import NodeConfig
 
-    config = NodeConfig(url=f"{url.replace('http://', 'ws://')}/ws/node", engines=args.engines)
+    config = NodeConfig(url=f"{url.replace('http://', 'ws://')}/ws/node", engines=_engines(args))
     node = NodeApp(config, lambda line: console.line(f"  node       {line}"), drain_s=2)
     async with asyncio.TaskGroup() as group:
         working = group.create_task(node.run())
@@ -187,11 +189,40 @@ async def _wait_served(scheduler: "Scheduler", src: str, tgt: str) -> None:
 
     nodes = scheduler.context.store.nodes
     while not await nodes.count_serving(((Language(src), Language(tgt)),)):
-        if served := sorted({f"{a}→{b}" for node in await nodes.snapshot() for a, b in node.pairs}):
+        pairs = {pair for node in await nodes.snapshot() for pair in node.pairs}
+        told = {pair for pair in pairs if pair[0] == src} or pairs
+        if served := sorted(f"{a}→{b}" for a, b in told):
             raise arguments.UsageError(
                 f"the engines of this machine do not serve {src}→{tgt}; they serve {', '.join(served)}"
             )
         await asyncio.sleep(_SERVED_POLL_S)
+
+
+def _recording(args: argparse.Namespace) -> _Recording:
+    from lingua_scheduler.data import DEMO, recording_in
+
+    if args.file is not None:
+        return _Recording(args.file)
+    shipped = recording_in(args.src)
+    if shipped is None:
+        languages = " and ".join(one.language for one in DEMO)
+        raise arguments.UsageError(f"the shipped recordings are in {languages}; name your own with --file")
+    return _Recording(shipped.path, shipped.transcript, shipped.translation(args.tgt))
+
+
+def _engines(args: argparse.Namespace) -> str:
+    return f"demo:{args.src}" if args.engines == "demo" else args.engines
+
+
+def _check_engines(args: argparse.Namespace) -> None:
+    """UsageError for what the node would refuse, before anything is started."""
+    from lingua_scheduler.node.engines.base import EngineError
+    from lingua_scheduler.node.engines.plan import make_plan
+
+    try:
+        make_plan(_engines(args))
+    except EngineError as error:
+        raise arguments.UsageError(error.message) from error
 
 
 def _emptied_folder(path: Path) -> Path:
@@ -206,7 +237,7 @@ def _tell(console: Console, summary: dict[str, Any]) -> None:
     late = summary["latency_ms"]
     wer = "unknown: no transcript"
     if summary["wer"] is not None:
-        wer = f"{summary['wer']:.1%} ({summary['word_errors']} of {summary['words']} words)"
+        wer = f"{summary['wer']:.1%} ({summary['word_errors']} of {summary['words']} {summary['words_are']})"
     counts = (
         f"{summary['translated']} translated, {summary['without_speech']} without speech, {summary['failed']} failed"
     )
@@ -214,7 +245,7 @@ def _tell(console: Console, summary: dict[str, Any]) -> None:
     sound = f"sound p50 {_s(late['audio_p50'])}, p95 {_s(late['audio_p95'])}"
     rows = {
         "utterances": f"{counts}, lost {summary['lost']}, duplicated {summary['duplicated']}",
-        "word errors": wer,
+        "char errors" if summary["words_are"] == "characters" else "word errors": wer,
         "latency": f"from the end of speech to {text}; to {sound}",
         "start": f"{_s(summary['first_sentence_ms'])} from the start of this command to the first translated sentence",
         "speech": f"{summary['out']}/utterance-*.wav",
@@ -223,6 +254,8 @@ def _tell(console: Console, summary: dict[str, Any]) -> None:
     console.line()
     for name, row in rows.items():
         console.line(f"  {name:<12} {row}")
+    for number, sentence in enumerate((summary["reference"] or "").splitlines()):
+        console.wrapped(f"  {'' if number else 'by a person':<12} ", sentence, "dim")
 
 
 def _s(ms: int | None) -> str:

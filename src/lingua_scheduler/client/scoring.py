@@ -36,6 +36,11 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
     return WordErrors(_distance(said, heard), len(said))
 
 
+def is_unspaced(text: str) -> bool:
+    """Whether what is compared in such a text is characters, not words."""
+    return _UNSPACED.search(text) is not None
+
+
 def words(text: str) -> list[str]:
     """The words of a text in the form in which they are compared."""
     spaced = _UNSPACED.sub(lambda found: f" {found[0]} ", unicodedata.normalize("NFKC", text).lower())

@@ -3,12 +3,15 @@
 import os
 from dataclasses import dataclass
 
-from lingua_scheduler.node.engines.base import Stage
+from lingua_scheduler.node.engines.base import EngineError, Stage, primary
 from lingua_scheduler.node.engines.registry import kind_of
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec, parse_spec, parse_specs
+from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.ids import Language, language
 
 _DEMO = "demo"
 _SCRIPTED = "scripted"
+_ENGLISH = Language("en")
 
 _TINY = parse_spec("whisper:tiny.en")
 _BASE = parse_spec("whisper:base")
@@ -36,13 +39,16 @@ class EnginePlan:
 
 
 def make_plan(engines: str, *, asr_workers: int = 0) -> EnginePlan:
-    """The plan for `--engines`: `demo`, or specs with commas between them.
+    """The plan for `--engines`: `demo`, `demo:LANGUAGE`, or specs with commas between them.
 
-    `demo` is the best chain that works from installed packages alone. `asr_workers` 0: half the processors, at least
-    one. Translation and speech output take one process each: they are tens of times faster than recognition.
-    EngineError for a name or option that does not exist; whether a model is there is for loading to find out.
+    `demo` is the best chain that works from installed packages alone; with the language of the speakers, the smallest
+    model that understands it. `asr_workers` 0: half the processors, at least one. Translation and speech output take
+    one process each: they are tens of times faster than recognition.
+    EngineError for a name or option that does not exist, and where no packaged model for the demo's language is
+    installed; otherwise whether a model is there is for loading to find out.
     """
-    specs, notes = _demo() if engines.strip() == _DEMO else (_expand(parse_specs(engines)), ())
+    name, _, source = engines.strip().partition(":")
+    specs, notes = _demo(_recogniser(source)) if name == _DEMO else (_expand(parse_specs(engines)), ())
     if not specs:
         raise bad_spec("no engines: write for example whisper,bergamot,espeak")
     workers = asr_workers or max(1, (os.cpu_count() or 1) // 2)
@@ -50,14 +56,28 @@ def make_plan(engines: str, *, asr_workers: int = 0) -> EnginePlan:
     return EnginePlan(tuple(planned), notes)
 
 
-def _demo() -> tuple[tuple[EngineSpec, ...], tuple[str, ...]]:
+def _recogniser(source: str) -> EngineSpec:
+    """The model for speech in a language; without one, the most able that is installed."""
+    if not source:
+        return _BASE if _missing(_BASE) is None else _TINY
+    code = language(source)
+    if code is None:
+        raise bad_spec(f"{_DEMO}: {source!r} is not a language code")
+    able = (_TINY, _BASE) if primary(code) == _ENGLISH else (_BASE,)
+    found = next((spec for spec in able if _missing(spec) is None), None)
+    if found is None:
+        raise EngineError(ErrorCode.MODEL_NOT_AVAILABLE, _missing(able[0]) or "", retryable=False)
+    return found
+
+
+def _demo(recogniser: EngineSpec) -> tuple[tuple[EngineSpec, ...], tuple[str, ...]]:
     """English recognised by Whisper, spoken in Portuguese, and in Spanish where Apertium is there.
 
-    With the weights of Whisper base, any of its languages into English too: it translates those by itself.
+    With Whisper base, any of its languages into English too: it translates those by itself.
     """
     notes: list[str] = []
-    has_base = _missing(_BASE) is None
-    specs = [_BASE if has_base else _TINY]
+    has_base = recogniser == _BASE
+    specs = [recogniser]
     without_pivot = _missing(_PIVOT)
     if without_pivot is None:
         specs.append(_PIVOT)
