@@ -160,8 +160,7 @@ class FakeNode:
         self.result(task, text_asr=repr(said), carried_ms=carried or None)
         del self.tasks[task.job_id]
         if tail:
-            later = [one for one in self.tasks.values() if one.index > task.index]
-            heir = min(later, key=lambda one: one.index, default=None)
+            heir = next((one for one in self.tasks.values() if one.index > task.index and not one.is_late), None)
             if heir is None:
                 self.tail[task.job_id] = tail
             else:

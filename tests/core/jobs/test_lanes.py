@@ -216,6 +216,22 @@ def test_a_tail_goes_past_a_job_that_its_node_does_not_have():
     assert world.one(ev.SendAssign).audio == samples(7_000, 10_000) + samples(12_000, 14_000)
 
 
+def test_a_tail_goes_to_the_job_that_came_first_not_to_the_earlier_one():
+    """The node gave the tail to the job that it had next; one of a lower index had come to it later."""
+    world = monologue()
+    request_next(world, 1)
+    world.select(A, 1)
+    request_next(world, 2)
+    world.select(A, 2)
+    world.reject(A, 1)
+    world.again(A, 1)
+    world.result(A, 0, carried_ms=3_000)
+    world.conclude(A, 2)
+    world.lose(A)
+    world.again(B, 1)
+    assert world.one(ev.SendAssign).audio == samples(10_000, 12_000)
+
+
 def test_a_rejected_job_leaves_the_tail_to_the_next_one_there():
     world = monologue()
     world.conclude(A, 0, carried_ms=3_000)

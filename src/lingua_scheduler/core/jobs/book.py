@@ -32,6 +32,7 @@ class Book:
         self.lanes: dict[Language, Lane] = {}
         self.concluded: dict[Language, IndexSet] = {}
         self.custody = Custody()
+        self.sent_count = 0
         self.seen_by: dict[int, set[NodeId]] = {}
         """Nodes of protocol 1 that were sent an utterance of which a job is open."""
         self.speech_goes_on = False

@@ -56,6 +56,8 @@ class Job:
     backoff_ms: int = 0
     """Pause before the next repetition towards a failing store; 0 while it answers."""
     sent_at_ms: int = 0
+    sent_number: int = 0
+    """Counts the assignments of the session: which of two jobs reached their node first."""
     store_lease_until_ms: int = 0
     failed_on: dict[NodeId, Literal[1, 2]] = field(default_factory=dict[NodeId, Literal[1, 2]])
     """Nodes that had an attempt and their protocol: passed over, those of protocol 1 always."""

@@ -94,12 +94,13 @@ class Lane:
         return kept[-1] if kept else self.silent_keeper
 
     def heir_of(self, job: Job) -> Job | None:
-        """The job that takes over, on `job`'s node, what that keeps of it: the next one that is there."""
-        return next((one for one in self.after(job) if one.is_sent_to(job.node)), None)
+        """The job that takes over, on `job`'s node, what that keeps of it: the next one that came there."""
+        there = [one for one in self.after(job) if one.is_sent_to(job.node) and one.sent_number > job.sent_number]
+        return min(there, key=lambda one: one.sent_number, default=None)
 
     def is_followed(self, job: Job) -> bool:
         """Whether some later job can still say what `job`'s node keeps of it."""
-        return any(one.phase in UNSENT or one.is_sent_to(job.node) for one in self.after(job))
+        return self.heir_of(job) is not None or any(one.phase in UNSENT for one in self.after(job))
 
     def take_carry(self, job: Job) -> None:
         """`job` is about to be sent: what the lane carries and can stand in front of it becomes its own to say."""

@@ -206,7 +206,8 @@ def send(book: Book, job: Job) -> None:
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
         job.inherited = book.take_back(job.inherited, "sent_elsewhere")
         audio, ahead = join_pieces(job.inherited, job.utterance)
-    job.sent_at_ms = book.now_ms
+    book.sent_count += 1
+    job.sent_at_ms, job.sent_number = book.now_ms, book.sent_count
     if node.protocol == 1:
         book.seen_by.setdefault(job.index, set()).add(node.node_id)
     book.emit(ev.SendAssign(node, assign_message(job, config, ahead_samples=ahead), audio))
