@@ -17,7 +17,10 @@ SPOKEN_BYTES = 300_000
 
 @pytest.mark.parametrize("wakes", [True, False], ids=["for a while", "ever again"])
 async def test_a_client_that_does_not_read_is_let_go_and_can_resume(fleet: Fleet, wakes: bool):
-    """One that never read again kept its connection for good: closing it waited until it had taken what was sent."""
+    """One that never read again kept its connection for good: closing it waited until it had taken what was sent.
+
+    And the task that closed it died early: cancelling the writer cancelled the very future that closing waits for.
+    """
     [a] = await fleet.serve()
     node = await fleet.node("node", a, spoken_bytes=SPOKEN_BYTES)
     async with Peers.of(a.url) as peers:

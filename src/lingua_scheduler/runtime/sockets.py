@@ -142,24 +142,22 @@ class Socket:
             await self._writable.wait()
 
     async def _close(self, code: int, reason: str) -> None:
-        is_stuck = False
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._drained.wait()
         except TimeoutError:
             # The reader takes nothing: what is queued cannot reach it, and the close frame would stand behind it.
-            is_stuck = True
+            # Closing waits for the peer to take what the transport holds, which may be never. (The writer is left
+            # alone: it waits for the same future in aiohttp as closing will, and would take that with it.)
             self._queue.clear()
-            self._writer.cancel()
+            if self._abort is not None:
+                asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S + LINGER_S, self._abort)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._ws.close(code=code, message=reason.encode()[:120])
         except (TimeoutError, ConnectionError, RuntimeError):
             # A peer that does not answer the close frame is dropped when its handler returns.
-            pass
-        if is_stuck and self._abort is not None:
-            # Closing waits for the peer to take what the transport holds, which may be never.
-            asyncio.get_running_loop().call_later(LINGER_S, self._abort)
+            return
 
 
 async def accept(request: web.Request, *, frame_bytes_max: int = MAX_FRAME_BYTES) -> Socket:
