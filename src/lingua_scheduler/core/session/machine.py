@@ -38,6 +38,8 @@ wake-up that was planned before reckons anew. A chunk costs an append, a count a
 Bounds (`SessionConfig`): audio kept for the session is at most `session_buffer_bytes_max`; past it, and past
 `results_open_max` results, the oldest unfinished utterance is given up and told as `audio_lost` or
 `pending_overflow_evict`. What `Outbox` and `Delivery` keep is bounded there.
+
+The machine does not know of sockets, frames, nodes, attempts, Redis, clocks, or other sessions.
 """
 
 from typing import Literal, assert_never
