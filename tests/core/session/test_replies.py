@@ -262,6 +262,14 @@ def test_a_failure_is_told_with_its_code_and_a_hint(code: ErrorCode):
     assert (one.event, one.status, one.error_code, one.hint) == ("ERROR", "error", code, HINTS[code].en)
 
 
+def test_a_failure_without_a_code_is_a_failure_all_the_same():
+    scene = Scene()
+    scene.utter()
+    scene.handle(ev.JobProgressed(job_id(0), 0, "ERROR"))
+    one = scene.sent(UiEvent)[-1]
+    assert (one.status, one.error_code, one.hint) == ("error", None, None)
+
+
 @pytest.mark.parametrize(
     ("src_lang", "lang_a", "ui_language", "is_chinese"),
     [
