@@ -197,7 +197,7 @@ async def api_table(binary: ServerBinary, sizes: Sizes) -> None:
                     continue
                 rates: list[float] = []
                 for _ in range(5):
-                    rates.append(await rate(sizes.selections // 8, tasks, call))
+                    rates.append(await rate(sizes.selections // 5, tasks, call))
                     while load.running:
                         await load.finish(500)
                 ordered = sorted(rates)

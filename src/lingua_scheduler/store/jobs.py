@@ -20,6 +20,7 @@ from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, S
 from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import lane_of
+from lingua_scheduler.store.nodes import instance_bucket
 from lingua_scheduler.store.records import Hold, JobReply, JobStatus, JobStory, OpenStatus
 from lingua_scheduler.store.replies import job_reply, mapping, number, text, texts
 
@@ -107,7 +108,7 @@ def request_words(request: SelectRequest) -> tuple[str | int, ...]:
         request.utterance_index, lane, ",".join(pairs), "" if is_whole else ",".join(pairs[1:]),
         ",".join(["", *sorted(request.services), ""]),
         request.lease_ms, request.wait_ms, request.trace_id, request.preferred_instance,
-        _listed(request.exclude), int(request.exclude_is_soft),
+        instance_bucket(request.preferred_instance), _listed(request.exclude), int(request.exclude_is_soft),
         request.affinity_node or "", request.affinity_wait_ms, request.bind or "",
     )  # fmt: skip
 
