@@ -6,8 +6,8 @@ packets predict from the ones before); resampling keeps no state between jobs, s
 on any node and at any attempt. What a resampler cannot know beyond the edge of a job it takes for silence: that
 touches the outermost millisecond.
 
-All of it is blocking work of milliseconds: about 20 ms to decode ten seconds, 3 ms to encode one second. On a loop, call
-it through `asyncio.to_thread`, one call at a time for one `SessionDecoder`.
+All of it is blocking work of milliseconds: about 20 ms to decode ten seconds, 3 ms to encode one second. On a loop,
+call it through `asyncio.to_thread`, one call at a time for one `SessionDecoder`.
 """
 
 import wave
