@@ -191,7 +191,8 @@ async def _wait_served(scheduler: "Scheduler", src: str, tgt: str) -> None:
     while not await nodes.count_serving(((Language(src), Language(tgt)),)):
         pairs = {pair for node in await nodes.snapshot() for pair in node.pairs}
         told = {pair for pair in pairs if pair[0] == src} or pairs
-        if served := sorted(f"{a}→{b}" for a, b in told):
+        # The node may have become selectable between the two questions.
+        if (src, tgt) not in pairs and (served := sorted(f"{a}→{b}" for a, b in told)):
             raise arguments.UsageError(
                 f"the engines of this machine do not serve {src}→{tgt}; they serve {', '.join(served)}"
             )
