@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lingua_scheduler.store import connection
-from lingua_scheduler.store.client import RedisClient, Script, parse_url, without_password
+from lingua_scheduler.store.client import RedisClient, Script
 from lingua_scheduler.store.connection import Address
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.servers import parse_url, without_password
 from tests.support.waiting import wait_until
 
 SOON_MS = 60

@@ -181,7 +181,7 @@ async def test_a_child_that_inherited_the_pipe_does_not_keep_it(processes: Proce
     """A fork without exec holds the pipe whose end tells the keeper: the keeper looks at its parent too."""
     parent = processes.start(sys.executable, "-c", PARENT, "fork")
     url = await parent.wait_output("unix://")
-    fork = next(pid for pid, line in processes.alive().items() if pid != parent.pid and "-c" in line)
+    fork = next(pid for pid, line in processes.alive().items() if pid != parent.pid and "-c" in line.split())
     parent.send(signal.SIGKILL)
     await parent.wait_exit()
     await wait_until(lambda: not socket_of(url).parent.exists(), "the folder to be gone")

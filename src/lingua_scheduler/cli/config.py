@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 def _shown(key: str, value: object) -> object:
     """The value, unless it is a secret; a URL without its password."""
-    from lingua_scheduler.store.client import without_password
+    from lingua_scheduler.store.servers import without_password
 
     if not isinstance(value, str) or not value:
         return value

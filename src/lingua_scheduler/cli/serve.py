@@ -43,15 +43,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.runtime import loop
     from lingua_scheduler.runtime.config import ConfigError, load_config
     from lingua_scheduler.runtime.logs import configure_logs
+    from lingua_scheduler.store.configured import finder_of, keys_of
 
     flags = {
         "server.host": args.host,
         "server.port": args.port,
         "server.workers": args.workers,
         "scheduler.phase2.redis.url": args.redis,
+        "scheduler.phase2.redis.mode": "single" if args.redis else None,
     }
     config = load_config(args.config, os.environ, flags)
-    _check_redis_url(config)
+    if not args.embedded_redis:
+        finder_of(config.scheduler.phase2.redis)
+        keys_of(config.scheduler.phase2.redis)
     configure_logs(config.observability.log_level, config.observability.log_format)
     is_worker = args.until_stdin_closes
     if config.server.host not in _LOOPBACK and not is_worker:
@@ -83,9 +87,10 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
     """Start the workers and stay until one of them ends; then end the others."""
     async with _redis(console, is_embedded=args.embedded_redis) as url:
         command = [sys.executable, "-m", "lingua_scheduler.cli.main", "serve", "--until-stdin-closes"]
+        named = url or args.redis
         command += ["--config", str(args.config)] if args.config else []
         command += ["--host", config.server.host, "--port", str(config.server.port)]
-        command += ["--workers", str(config.server.workers), "--redis", url or config.scheduler.phase2.redis.url]
+        command += ["--workers", str(config.server.workers), *(["--redis", named] if named else [])]
         async with contextlib.AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
             _tell(console, f"http://{config.server.host}:{config.server.port}")
@@ -137,16 +142,6 @@ def _tell(console: Console, url: str) -> None:
     console.line(f"  web page   {url}/")
     console.line(f"  clients    {socket}/ws/session      lingua translate FILE --url {socket} --from en --to pt")
     console.line(f"  nodes      {socket}/ws/node         lingua node --url {socket}/ws/node")
-
-
-def _check_redis_url(config: "Config") -> None:
-    from lingua_scheduler.runtime.config import ConfigError
-    from lingua_scheduler.store.client import parse_url
-
-    try:
-        parse_url(config.scheduler.phase2.redis.url)
-    except ValueError as error:
-        raise ConfigError(f"scheduler.phase2.redis.url (--redis): {error}") from None
 
 
 async def _wait_stdin_closed() -> None:

@@ -33,8 +33,14 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 class RedisConfig(Section, frozen=True, kw_only=True):
     mode: Literal["single", "sentinel", "cluster"] = "single"
     url: str = "redis://localhost:6379"
+    """With `sentinel`: only its user, password, database and scheme count, for the server that the sentinels name."""
     cluster_urls: list[str] = []
+    """Any nodes of the cluster; the others are learnt from them."""
+    sentinel_urls: list[str] = []
+    sentinel_master: str = "mymaster"
+    """What the sentinels call it."""
     key_prefix: str = "lingua"
+    """Fleets with different prefixes on one Redis never meet; in a cluster it decides which master has the fleet."""
     command_timeout_ms: int = 2000
 
 
@@ -265,6 +271,11 @@ def _check(config: Config) -> None:
             scheduler.phase2.redis.mode != "cluster" or bool(scheduler.phase2.redis.cluster_urls),
             'must name at least one server with mode = "cluster"',
         ),
+        (
+            "scheduler.phase2.redis.sentinel_urls",
+            scheduler.phase2.redis.mode != "sentinel" or bool(scheduler.phase2.redis.sentinel_urls),
+            'must name at least one sentinel with mode = "sentinel"',
+        ),
         ("node_health.suspect_ms", health.ping_ms < health.suspect_ms, "must be more than node_health.ping_ms"),
         ("node_health.lost_ms", health.suspect_ms < health.lost_ms, "must be more than node_health.suspect_ms"),
         (
@@ -274,6 +285,11 @@ def _check(config: Config) -> None:
         ),
         ("scheduler.web_task_segmentation.pause_ms", cut.pause_ms > cut.hangover_manual_ms, "must exceed the hangover"),
         ("scheduler.web_task_segmentation.max_duration_ms", cut.max_duration_ms >= 1000, "must be at least 1000"),
+        (
+            "scheduler.web_task_segmentation.max_session_buffer_bytes",
+            cut.max_session_buffer_bytes >= cut.max_length_bytes + 2 * config.security.max_frame_bytes,
+            "must be at least max_length_bytes + 2 × security.max_frame_bytes: one utterance may take so much",
+        ),
     )
     for key, holds, why in rules:
         if not holds:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+import msgspec
 from aiohttp import web
 
 from lingua_scheduler.protocol.ids import InstanceId
@@ -24,8 +25,9 @@ from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.scheduler.store_health import StoreHealth
 from lingua_scheduler.scheduler.upkeep import Fleet, Upkeep
+from lingua_scheduler.store.configured import finder_of, keys_of
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.keys import Keys
+from lingua_scheduler.store.servers import Finder
 from lingua_scheduler.store.store import Store
 from lingua_scheduler.store.streams import Inbox, InboxConfig
 
@@ -52,21 +54,22 @@ class Scheduler:
     @staticmethod
     @contextlib.asynccontextmanager
     async def start(config: Config, redis_url: str | None = None) -> "AsyncGenerator[Scheduler]":
-        """Listen and serve until the block ends.
+        """Listen and serve until the block ends. `redis_url` names one server, whatever the configuration says.
 
         Raises ConfigError where the port cannot be had, or Redis does not answer at the start (later it may go and come
         back).
         """
         phase2 = config.scheduler.phase2
         redis = phase2.redis
-        url = redis_url or redis.url
-        keys = Keys(redis.key_prefix)
+        if redis_url is not None:
+            redis = msgspec.structs.replace(redis, mode="single", url=redis_url)
+        finder, keys = finder_of(redis), keys_of(redis)
         me = _instance_id(config)
         async with (
-            Store.open(url, keys, timeout_ms=redis.command_timeout_ms) as store,
-            Inbox.open(url, keys, store.client, me, _inbox_config(phase2)) as inbox,
+            Store.open(finder, keys, timeout_ms=redis.command_timeout_ms) as store,
+            Inbox.open(finder, keys, store.client, me, _inbox_config(phase2)) as inbox,
         ):
-            await _check_redis(store, url)
+            await _check_redis(store, finder)
             clock = Clock()
             context = Context(
                 config=config,
@@ -78,7 +81,7 @@ class Scheduler:
                 metrics=Metrics(),
                 scope=Scope(_task_failed),
             )
-            scheduler = _assemble(context, Bus(context, inbox))
+            scheduler = assemble(context, Bus(context, inbox))
             try:
                 async with _listening(scheduler):
                     yield scheduler
@@ -122,7 +125,7 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         await runner.cleanup()
 
 
-def _assemble(context: Context, bus: Bus) -> Scheduler:
+def assemble(context: Context, bus: Bus) -> Scheduler:
     """The parts, each given what it needs; nodes and sessions meet only in `Routes`."""
     nodes = Nodes(context)
     routes = Routes(context, nodes, bus)
@@ -152,13 +155,12 @@ def _inbox_config(phase2: Phase2Config) -> InboxConfig:
     )
 
 
-async def _check_redis(store: Store, url: str) -> None:
+async def _check_redis(store: Store, finder: Finder) -> None:
     try:
         await store.ping()
     except StoreError as error:
-        shown = url.rpartition("@")[2]
         raise ConfigError(
-            f"Redis does not answer at {shown}: {error}; start it, name another with --redis, or use --embedded-redis"
+            f"Redis does not answer at {finder}: {error}; start it, name another with --redis, or use --embedded-redis"
         ) from None
 
 

@@ -3,42 +3,41 @@
 All callers of a process share one pipelining connection (`connection`), so ten concurrent scripts cost one write. A
 blocking read would hold up everybody behind it: those take a client of their own. Where Redis is away, each call tries
 to connect, one at a time, and fails within its deadline; the first call after Redis is back succeeds.
+
+Where the keys may come to be on another server (`servers.Finder`), what a server says of that is followed: MOVED and
+READONLY by a connection to the new one, ASK once, TRYAGAIN by asking again. Commands that are under way on the
+connection that is left are still answered.
 """
 
 import asyncio
 import contextlib
 import hashlib
-import ssl
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from typing import cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 from lingua_scheduler.store.connection import Address, RedisConnection, Reply, open_connection
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
+from lingua_scheduler.store.servers import Endpoint, Finder, OneServer
 
 _REFUSED = (
     "NOSCRIPT", "LOADING", "OOM", "READONLY", "MISCONF", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOAUTH", "WRONGPASS",
-    "NOPERM", "BUSY", "MOVED", "ASK", "WRONGTYPE", "NOREPLICAS",
+    "NOPERM", "BUSY", "MOVED", "ASK", "WRONGTYPE", "NOREPLICAS", "UNBLOCKED",
 )  # fmt: skip
 """Error replies to a command that Redis did not begin. A script is begun before it meets most of them, but ours check
 before they write; only OOM may come late, and Redis lets a script that has written write on."""
 
 PIPELINE_MAX = 1000
+HOPS_MAX = 5
+"""Servers that one command is sent on to: a cluster whose nodes disagree would send it round for ever."""
+TRY_AGAIN_S = 0.05
+Words = Sequence[str | bytes | int]
 _SCRIPTS = resources.files("lingua_scheduler.store") / "scripts"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A Redis URL, taken apart."""
-
-    address: Address
-    greeting: tuple[tuple[str, ...], ...]
 
 
 class Script:
@@ -110,15 +109,15 @@ class ScriptRunner:
         self._now_ms = now_ms
         self._areas = (keys.v1, keys.session_area, keys.presence_area)
 
-    async def __call__(self, script: Script, *arguments: str | int) -> list[Reply]:
+    async def __call__(self, script: Script, *arguments: str | bytes | int) -> list[Reply]:
         """The script's reply, an array whose first item is a word. Raises StoreError."""
         return await self._on(self._areas, script, arguments)
 
-    async def on_keys(self, script: Script, keys: Sequence[str], *arguments: str | int) -> list[Reply]:
+    async def on_keys(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> list[Reply]:
         """The same for a script that is about certain keys."""
         return await self._on(keys, script, arguments)
 
-    async def _on(self, keys: Sequence[str], script: Script, arguments: Sequence[str | int]) -> list[Reply]:
+    async def _on(self, keys: Sequence[str], script: Script, arguments: Sequence[str | bytes | int]) -> list[Reply]:
         names = script.argument_names
         fits = len(arguments) + 1 == len(names) or (names[-1] == "..." and len(arguments) + 2 >= len(names))
         assert fits, f"{script.name} takes {names}"
@@ -126,84 +125,66 @@ class ScriptRunner:
         return cast("list[Reply]", await self.client.run(script, keys, (now, *arguments)))
 
 
-def parse_url(url: str) -> Endpoint:
-    """`redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS), `unix:///path[?db=0]`. Raises ValueError."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    greeting: list[tuple[str, ...]] = []
-    if parts.password:
-        user = (unquote(parts.username),) if parts.username else ()
-        greeting.append(("AUTH", *user, unquote(parts.password)))
-    if parts.scheme == "unix":
-        address, db = Address(path=unquote(parts.path)), query.get("db", ["0"])[0]
-    elif parts.scheme in {"redis", "rediss"}:
-        tls = ssl.create_default_context() if parts.scheme == "rediss" else None
-        address = Address(host=parts.hostname or "localhost", port=parts.port or 6379, tls=tls)
-        db = parts.path.strip("/") or query.get("db", ["0"])[0]
-    else:
-        raise ValueError(f"not a Redis URL (redis://, rediss:// or unix://): {without_password(url)}")
-    if not db.isdecimal():
-        raise ValueError(f"the database of a Redis URL is a number: {without_password(url)}")
-    if db != "0":
-        greeting.append(("SELECT", db))
-    return Endpoint(address, tuple(greeting))
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":…@", 1) if parts.password else url
-
-
 class RedisClient:
     """Commands and scripts. `async with RedisClient.open(url) as client: await client.call("PING")`."""
 
-    def __init__(self, endpoint: Endpoint, timeout_ms: int, *, is_binary: bool = False) -> None:
-        self._endpoint = endpoint
+    def __init__(self, finder: Finder, timeout_ms: int, *, is_binary: bool = False) -> None:
+        self._finder = finder
         self._timeout_ms = timeout_ms
         self._is_binary = is_binary
         self._connection: RedisConnection | None = None
         self._connecting = asyncio.Lock()
+        self._greeting: tuple[tuple[str, ...], ...] = ()
+        self._aside: RedisConnection | None = None
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def open(url: str, *, timeout_ms: int = 2000, is_binary: bool = False) -> "AsyncGenerator[RedisClient]":
-        """A client whose calls each end within `timeout_ms` (twice that where one has to connect first).
+    async def open(
+        where: str | Finder, *, timeout_ms: int = 2000, is_binary: bool = False
+    ) -> "AsyncGenerator[RedisClient]":
+        """A client of the server at a URL, or of the one that is found. Each call ends within `timeout_ms`.
 
-        `is_binary`: strings in replies are bytes. Raises ValueError where `url` is none; whether Redis is there shows
-        with the first call.
+        Twice that where one has to connect first. `is_binary`: strings in replies are bytes. Raises ValueError where
+        `where` is no URL; whether Redis is there shows with the first call.
         """
-        client = RedisClient(parse_url(url), timeout_ms, is_binary=is_binary)
+        finder = OneServer(where) if isinstance(where, str) else where
+        client = RedisClient(finder, timeout_ms, is_binary=is_binary)
         try:
             yield client
         finally:
             client.close()
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for connection in (self._connection, self._aside):
+            if connection is not None:
+                connection.close()
 
     async def call(self, *words: str | bytes | int) -> Reply:
         """One command. Raises StoreError for an error reply, a lost connection or a missed deadline."""
-        return _checked(await (await self._connected()).send(*words))
+        connection = await self._connected()
+        return await self._settled(words, await connection.send(*words), connection)
 
-    async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Reply]:
+    async def pipeline(self, commands: Sequence[Words]) -> list[Reply]:
         """Commands that leave together and are answered together, a thousand at a time; the first error is raised."""
         replies: list[Reply] = []
         for start in range(0, len(commands), PIPELINE_MAX):
+            part = commands[start : start + PIPELINE_MAX]
             connection = await self._connected()
-            sent = [connection.send(*words) for words in commands[start : start + PIPELINE_MAX]]
-            replies += await asyncio.gather(*sent)
-        return [_checked(reply) for reply in replies]
+            answers = await asyncio.gather(*[connection.send(*words) for words in part])
+            replies += [
+                await self._settled(words, reply, connection) for words, reply in zip(part, answers, strict=True)
+            ]
+        return replies
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Reply:
         """A script by its hash; Redis is given the text where it does not know it (yet, or any more)."""
-        words = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        reply = await (await self._connected()).send(*words)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            await self.call("SCRIPT", "LOAD", script.text)
-            return await self.call(*words)
-        return _checked(reply)
+        rest = (len(keys), *keys, *arguments)
+        try:
+            return await self.call("EVALSHA", script.sha, *rest)
+        except StoreError as fault:
+            if not str(fault).startswith("Redis: NOSCRIPT"):
+                raise
+        return await self.call("EVAL", script.text, *rest)
 
     async def _connected(self) -> RedisConnection:
         if (connection := self._connection) is not None and not connection.is_closed:
@@ -212,19 +193,72 @@ class RedisClient:
             async with asyncio.timeout(self._timeout_ms / 1000):
                 async with self._connecting:
                     if self._connection is None or self._connection.is_closed:
-                        self._connection = await open_connection(
-                            self._endpoint.address,
-                            self._timeout_ms,
-                            self._endpoint.greeting,
-                            is_binary=self._is_binary,
-                        )
+                        self._connection = await self._open(await self._finder.find())
                     return self._connection
         except TimeoutError:
             raise StoreError(f"no connection to Redis within {self._timeout_ms} ms", may_have_happened=False) from None
 
+    async def _open(self, endpoint: Endpoint) -> RedisConnection:
+        self._greeting = endpoint.greeting
+        return await open_connection(endpoint.address, self._timeout_ms, endpoint.greeting, is_binary=self._is_binary)
 
-def _checked(reply: Reply) -> Reply:
-    if isinstance(reply, hiredis.ReplyError):
-        message = str(reply)
-        raise StoreError(f"Redis: {message}", may_have_happened=not message.startswith(_REFUSED))
-    return reply
+    # ------------------------------------------------------------------------------- servers that change
+
+    async def _settled(self, words: Words, reply: Reply, asked: RedisConnection) -> Reply:
+        """The reply, from wherever the keys are by now. Raises StoreError for an error that stays one."""
+        if isinstance(reply, hiredis.ReplyError):
+            if self._finder.may_move:
+                reply = await self._follow(words, reply, asked)
+            if isinstance(reply, hiredis.ReplyError):
+                message = str(reply)
+                raise StoreError(f"Redis: {message}", may_have_happened=not message.startswith(_REFUSED))
+        return reply
+
+    async def _follow(self, words: Words, reply: Reply, asked: RedisConnection) -> Reply:
+        """Go where error replies point to, and say `words` there."""
+        give_up_at = asyncio.get_running_loop().time() + self._timeout_ms / 1000
+        hops = 0
+        while isinstance(reply, hiredis.ReplyError) and hops < HOPS_MAX:
+            match str(reply).split(" "):
+                case ["MOVED", _, where, *_]:
+                    if asked is self._connection:
+                        self._finder.moved(_address(where, asked.address))
+                    self._leave(asked)
+                case ["READONLY" | "UNBLOCKED", *_]:
+                    self._leave(asked)
+                case ["ASK", _, where, *_]:
+                    hops += 1
+                    aside = await self._asking(_address(where, asked.address))
+                    _, reply = await asyncio.gather(aside.send("ASKING"), aside.send(*words))
+                    continue
+                case ["TRYAGAIN", *_] if asyncio.get_running_loop().time() < give_up_at:
+                    await asyncio.sleep(TRY_AGAIN_S)
+                    hops = 0
+                case _:
+                    break
+            hops += 1
+            asked = await self._connected()
+            reply = await asked.send(*words)
+        return reply
+
+    def _leave(self, connection: RedisConnection) -> None:
+        """The next command connects anew; what is under way here is still answered."""
+        if connection is self._connection:
+            self._connection = None
+        connection.retire()
+
+    async def _asking(self, address: Address) -> RedisConnection:
+        """A connection for commands that are sent elsewhere while a slot moves."""
+        async with self._connecting:
+            aside = self._aside
+            if aside is None or aside.is_closed or aside.address != address:
+                if aside is not None:
+                    aside.retire()
+                aside = self._aside = await self._open(Endpoint(address, self._greeting))
+        return aside
+
+
+def _address(told: str, asked: Address) -> Address:
+    """`host:port` of a redirection; without a host it is the host that was asked."""
+    host, _, port = told.rpartition(":")
+    return replace(asked, host=host or asked.host, port=int(port))

@@ -37,11 +37,15 @@ class Address:
     port: int = 6379
     tls: ssl.SSLContext | None = None
 
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
 
 class RedisConnection(asyncio.Protocol):
     """Use `open_connection`. Not to be used after `is_closed`."""
 
-    def __init__(self, timeout_ms: int, *, is_binary: bool = False) -> None:
+    def __init__(self, address: Address, timeout_ms: int, *, is_binary: bool = False) -> None:
+        self.address = address
         self._loop = asyncio.get_running_loop()
         self._timeout_s = timeout_ms / 1000
         self._reader = hiredis.Reader() if is_binary else hiredis.Reader(encoding="utf-8", errors="surrogateescape")
@@ -49,6 +53,7 @@ class RedisConnection(asyncio.Protocol):
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
         self._unsent: list[bytes] = []
         self._watchdog: asyncio.TimerHandle | None = None
+        self._is_retired = False
         self.is_closed = False
 
     def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
@@ -64,6 +69,11 @@ class RedisConnection(asyncio.Protocol):
         if self._watchdog is None:
             self._watchdog = self._loop.call_at(deadline, self._look_at_oldest)
         return reply
+
+    def retire(self) -> None:
+        """Close as soon as nobody waits for a reply; nothing is to be sent any more."""
+        self._is_retired = True
+        self._close_if_retired()
 
     def close(self, why: str = "closed here") -> None:
         """Close at once; whoever waits for a reply gets StoreError."""
@@ -99,9 +109,15 @@ class RedisConnection(asyncio.Protocol):
                     reply.set_result(answer)
         except hiredis.ProtocolError as fault:
             self.close(f"broken reply ({fault})")
+        else:
+            self._close_if_retired()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"connection lost ({exc})" if exc else "connection closed by the server")
+
+    def _close_if_retired(self) -> None:
+        if self._is_retired and not self._waiting:
+            self.close("its server has the keys no more")
 
     def _flush(self) -> None:
         if self.is_closed or self._transport is None:
@@ -126,8 +142,7 @@ async def open_connection(
 ) -> RedisConnection:
     """Connect and say `greeting` (AUTH, SELECT …). Raises StoreError, surely without effect."""
     loop = asyncio.get_running_loop()
-    where = address.path or f"{address.host}:{address.port}"
-    make = partial(RedisConnection, timeout_ms, is_binary=is_binary)
+    make = partial(RedisConnection, address, timeout_ms, is_binary=is_binary)
     connection = None
     try:
         async with asyncio.timeout(timeout_ms / 1000):
@@ -138,17 +153,17 @@ async def open_connection(
             answers = await asyncio.gather(*(connection.send(*words) for words in greeting))
     except TimeoutError:
         _discard(connection)
-        raise StoreError(f"Redis at {where} did not answer in {timeout_ms} ms", may_have_happened=False) from None
+        raise StoreError(f"Redis at {address} did not answer in {timeout_ms} ms", may_have_happened=False) from None
     except OSError as fault:
         _discard(connection)
-        raise StoreError(f"cannot reach Redis at {where}: {fault}", may_have_happened=False) from fault
+        raise StoreError(f"cannot reach Redis at {address}: {fault}", may_have_happened=False) from fault
     except BaseException:
         _discard(connection)
         raise
     for answer in answers:
         if isinstance(answer, hiredis.ReplyError):
             connection.close()
-            raise StoreError(f"Redis at {where} refused the connection: {answer}", may_have_happened=False)
+            raise StoreError(f"Redis at {address} refused the connection: {answer}", may_have_happened=False)
     return connection
 
 

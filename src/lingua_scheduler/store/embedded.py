@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from lingua_scheduler.store.client import RedisClient, without_password
+from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.servers import without_password
 
 _KEEPER = Path(__file__).with_name("redis_keeper.py")
 _ON_PATH = ("redis-server", "valkey-server")

@@ -9,6 +9,8 @@ from lingua_scheduler.store.instances import InstanceStore
 from lingua_scheduler.store.jobs import JobStore
 from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.nodes import NodeStore
+from lingua_scheduler.store.rooms import RoomStore
+from lingua_scheduler.store.servers import Finder
 from lingua_scheduler.store.sessions import SessionStore
 
 
@@ -26,22 +28,24 @@ class Store:
         self.jobs = JobStore(run, rng)
         self.sessions = SessionStore(run)
         self.instances = InstanceStore(run)
+        self.rooms = RoomStore(run)
 
     @staticmethod
     @contextlib.asynccontextmanager
     async def open(
-        url: str,
+        where: str | Finder,
         keys: Keys | None = None,
         *,
         timeout_ms: int = 2000,
         rng: random.Random | None = None,
         now_ms: Callable[[], int] | None = None,
     ) -> "AsyncGenerator[Store]":
-        """A store on the Redis at `url`. It is not contacted yet: `ping` tells whether it answers.
+        """A store on the Redis at a URL, or on the one that is found.
 
-        Scripts use the server's clock; tests and simulations state another through `now_ms`.
+        It is not contacted yet: `ping` tells whether it answers. Scripts use the server's clock; tests and simulations
+        state another through `now_ms`.
         """
-        async with RedisClient.open(url, timeout_ms=timeout_ms) as client:
+        async with RedisClient.open(where, timeout_ms=timeout_ms) as client:
             yield Store(ScriptRunner(client, keys or Keys(), now_ms), rng or random.Random())
 
     async def ping(self) -> None:

@@ -16,6 +16,7 @@ from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.replies import items, number, text
+from lingua_scheduler.store.servers import Finder
 
 _DEAD_LETTER = Script("dead_letter")
 _FIELD = "message"
@@ -69,11 +70,11 @@ class Inbox:
     @staticmethod
     @contextlib.asynccontextmanager
     async def open(
-        url: str, keys: Keys, client: RedisClient, instance_id: InstanceId, config: InboxConfig | None = None
+        where: str | Finder, keys: Keys, client: RedisClient, instance_id: InstanceId, config: InboxConfig | None = None
     ) -> "AsyncGenerator[Inbox]":
         """Commands go over `client`, shared with the store; blocking reads over another. Call `create` first."""
         chosen = config or InboxConfig()
-        async with RedisClient.open(url, timeout_ms=chosen.block_ms + _SLACK_MS, is_binary=True) as reader:
+        async with RedisClient.open(where, timeout_ms=chosen.block_ms + _SLACK_MS, is_binary=True) as reader:
             yield Inbox(ScriptRunner(client, keys), reader, instance_id, chosen)
 
     # ------------------------------------------------------------------------------- the own inbox
