@@ -201,7 +201,7 @@ class Bus:
             _log.error("messages given up", count=given_up)
         gone = (self._peers - alive) | await self._orphans()
         self._peers = alive - {me}
-        for dead in gone:
+        for dead in sorted(gone):
             self._owners.pop(dead, None)
             _log.warning("taking over an inbox", instance=dead)
             await self._take_over(dead)

@@ -68,7 +68,7 @@ class Nodes:
         self.owners: Owners
         self._context = context
         self._by_id: dict[NodeId, Registered] = {}
-        self._connections: set[NodeConnection] = set()
+        self._connections: dict[NodeConnection, None] = {}
         self._changed = asyncio.Event()
         self.is_draining = False
         """No node may connect any more."""
@@ -76,7 +76,7 @@ class Nodes:
         self._quiet = asyncio.Event()
         self._quiet.set()
         # Whose audio may be on which node, so that a lost node is told to those whom it concerns and nobody else.
-        self._users: defaultdict[NodeId, set[JobOwner]] = defaultdict(set)
+        self._users: defaultdict[NodeId, dict[JobOwner, None]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -93,11 +93,11 @@ class Nodes:
         return list(self._connections)
 
     def connected(self, connection: "NodeConnection") -> None:
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._quiet.clear()
 
     def disconnected(self, connection: "NodeConnection") -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self._note_quiet()
 
     def asked_store(self) -> None:
@@ -119,7 +119,7 @@ class Nodes:
 
     def used_by(self, node_id: NodeId, owner: JobOwner) -> None:
         """`owner` may have audio on the node from now on, wherever it is connected."""
-        self._users[node_id].add(owner)
+        self._users[node_id][owner] = None
 
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
@@ -137,7 +137,7 @@ class Nodes:
     def forget_owner(self, owner: JobOwner) -> None:
         """A session has ended: no node is used by it any more."""
         for users in self._users.values():
-            users.discard(owner)
+            users.pop(owner, None)
 
     def registered(self, entry: Registered) -> None:
         """The newer connection is the node from now on; the older is told before anything else happens."""
@@ -161,7 +161,7 @@ class Nodes:
 
     def tell_lost(self, node_id: NodeId, epoch: int | None, cause: node.LostCause) -> None:
         """Tell every owner with audio on the node, also on one that is connected elsewhere."""
-        users = self._users.get(node_id, set()) if cause == "suspect" else self._users.pop(node_id, set())
+        users = self._users.get(node_id, {}) if cause == "suspect" else self._users.pop(node_id, {})
         for owner in list(users):
             owner.node_lost(node_id, epoch, cause)
 

@@ -133,7 +133,7 @@ class Upkeep:
         await self._snapshots.refresh()
         if self._context.health.is_settling:
             self._fleet.bus.forget_peers()
-        for dead in await self._fleet.bus.keep(self._snapshots.instances):
+        for dead in sorted(await self._fleet.bus.keep(self._snapshots.instances)):
             self._fleet.routes.instance_gone(dead)
 
     async def _reap(self) -> None:
