@@ -14,6 +14,7 @@ InstanceId = NewType("InstanceId", str)
 TraceId = NewType("TraceId", str)
 GroupId = NewType("GroupId", str)
 TenantId = NewType("TenantId", str)
+RoomId = NewType("RoomId", str)
 Language = NewType("Language", str)
 """A lower-case language code such as `en`, `pt` or `zh-tw`; `auto` where the field allows it."""
 

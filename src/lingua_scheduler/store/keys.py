@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, SessionId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, RoomId, SessionId
 from lingua_scheduler.store.records import OwnedKind
 
 DEFAULT_PREFIX = "lingua"
@@ -143,6 +143,41 @@ KEY_TABLE: tuple[Key, ...] = (
         "job:<id> → lease deadline, node:<id> → end of its heartbeat",
     ),
     Key(
+        "lingua:v1:room:<room>",
+        "hash",
+        "1 min after its expiry, renewed by speech",
+        "the instances of its members; removed when it expires",
+        "code, version, spoken_ms, member:<session> (instance and facts), voice:<listener>:<speaker> (1 accepted, 0 not)",
+    ),
+    Key(
+        "lingua:v1:room:<room>:lines",
+        "hash",
+        "with its room",
+        "the instances of its members; removed with the room",
+        "number → the last concluded lines, text only, for who comes late; count",
+    ),
+    Key(
+        "lingua:v1:room_code:<code>",
+        "string",
+        "with its room",
+        "who creates the room; removed with it",
+        "room id: what the six digits stand for",
+    ),
+    Key(
+        "lingua:v1:room_of:<session>",
+        "string",
+        "with its room",
+        "join; removed when the session leaves",
+        "room id: the one room that a session is in",
+    ),
+    Key(
+        "lingua:v1:room_guesses:<who>",
+        "string",
+        "60 s",
+        "join; expires",
+        "codes that a session, or a hashed address, guessed wrong",
+    ),
+    Key(
         "scheduler:session:<session>",
         "hash",
         "300 s after last use",
@@ -236,6 +271,12 @@ class Keys:
 
     def job(self, job_id: JobId) -> str:
         return f"{self.v1}job:{job_id}"
+
+    def room_lines(self, room_id: RoomId) -> str:
+        return f"{self.v1}room:{room_id}:lines"
+
+    def room_of(self, session_id: SessionId) -> str:
+        return f"{self.v1}room_of:{session_id}"
 
     def session(self, session_id: SessionId) -> str:
         return f"{self.session_area}session:{session_id}"

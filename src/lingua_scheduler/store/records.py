@@ -45,6 +45,16 @@ class Word(StrEnum):
     """Somebody else owns it."""
     LOST = "LOST"
     """The caller does not own it (any more)."""
+    ROOM_NOT_FOUND = "ROOM_NOT_FOUND"
+    ROOM_FULL = "ROOM_FULL"
+    ALREADY_IN_ROOM = "ALREADY_IN_ROOM"
+    """The session is a member of a room: of this one or another."""
+    NOT_A_MEMBER = "NOT_A_MEMBER"
+    NO_CODE = "NO_CODE"
+    """Each of the codes is another room's."""
+    RATE_LIMITED = "RATE_LIMITED"
+    EXPIRED = "EXPIRED"
+    """Nobody has spoken in the room for long: it is removed."""
 
 
 @dataclass(frozen=True, slots=True)

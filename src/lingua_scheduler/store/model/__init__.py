@@ -10,6 +10,7 @@ from collections.abc import Callable
 from lingua_scheduler.store.model.instances import InstanceModel
 from lingua_scheduler.store.model.jobs import JobModel
 from lingua_scheduler.store.model.nodes import NodeModel
+from lingua_scheduler.store.model.rooms import RoomModel
 from lingua_scheduler.store.model.sessions import SessionModel
 from lingua_scheduler.store.model.world import Chooser, World
 
@@ -23,6 +24,7 @@ class StoreModel:
         self.jobs = JobModel(self.world)
         self.sessions = SessionModel(self.world)
         self.instances = InstanceModel(self.world)
+        self.rooms = RoomModel(self.world)
 
 
 __all__ = ["StoreModel"]
