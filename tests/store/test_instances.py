@@ -68,25 +68,3 @@ async def test_of_many_claims_one_wins(stores: Store):
     claims = [stores.instances.claim_owner("nodes", "n", InstanceId(f"i{number}")) for number in range(20)]
     words = [reply.word for reply in await asyncio.gather(*claims)]
     assert sorted(words) == [Word.HELD] * 19 + [Word.OK]
-
-
-async def test_a_session_is_written_read_and_removed(stores: Store):
-    assert await stores.sessions.read(S) == {}
-    assert not await stores.sessions.touch(S)
-    assert (await stores.sessions.write(S, 3, {"token": "t", "next": "1"})).is_ok
-    assert await stores.sessions.read(S) == {"token": "t", "next": "1", "epoch": "3"}
-    await stores.sessions.write(S, 3, {"token": "", "next": "2"})
-    assert await stores.sessions.read(S) == {"next": "2", "epoch": "3"}
-    assert 299_000 < (await dump(stores.client))["scheduler:session:s"].ttl_ms <= 300_000
-    await stores.client.call("PEXPIRE", "scheduler:session:s", 1000)
-    assert await stores.sessions.touch(S)
-    assert 299_000 < (await dump(stores.client))["scheduler:session:s"].ttl_ms <= 300_000
-    await stores.sessions.delete(S)
-    assert await dump(stores.client) == {}
-
-
-async def test_an_older_owner_writes_nothing(stores: Store):
-    await stores.sessions.write(S, 5, {"next": "9"})
-    late = await stores.sessions.write(S, 4, {"next": "1"})
-    assert (late.word, late.epoch) == (Word.STALE_EPOCH, 5)
-    assert (await stores.sessions.read(S))["next"] == "9"

@@ -6,6 +6,7 @@ from lingua_scheduler.core.placement import Selected
 from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, SessionId
 from lingua_scheduler.store.keys import KEY_TABLE, Keys, lane_of
 from lingua_scheduler.store.records import Presence
+from lingua_scheduler.store.sessions import Ownership, SessionChange
 from lingua_scheduler.store.store import Store
 from tests.store import redis_doc
 from tests.store.dump import dump, row_of
@@ -87,7 +88,9 @@ async def test_two_prefixes_on_one_redis_never_meet(redis_url: str):
             await store.jobs.select(request("waits"))
             await store.instances.announce(Presence(HERE, 1, "host", 1, "1", "address"))
             await store.instances.claim_owner("nodes", "n", HERE)
-            await store.sessions.write(SessionId("s"), 1, {"a": "b"})
+            owner = Ownership(SessionId("s"), HERE, 1)
+            kept = {JobId("j"): b"result"}
+            await store.sessions.write(owner, SessionChange({"opening": "o"}, kept=kept))
             seen[prefix] = set(await dump_names(store)) - before
     assert not seen["lingua"] & seen["other"]
     assert all(name.startswith("other:") for name in seen["other"])

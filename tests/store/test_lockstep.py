@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from lingua_scheduler.core.node.events import NodeLoad
 from lingua_scheduler.core.placement import Selected
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, TenantId
-from lingua_scheduler.store.records import JobReply, NodeReply, Presence, ReapReply
+from lingua_scheduler.store.records import Fence, JobReply, NodeReply, Presence, ReapReply
+from lingua_scheduler.store.sessions import Ownership, SessionChange
 from tests.store.lockstep import LockStep
 from tests.store.samples import SERVICES, languages, registration, request
 
@@ -26,6 +27,9 @@ LOADS = st.builds(NodeLoad, cpu_percent=st.sampled_from([0.0, 33.0, 90.0]))
 PASSING = st.sampled_from([1, 100, 251, 999, 5000, 15_000, 61_000])
 ATTEMPTS_OFF = st.sampled_from([0, 0, 0, -1, 1])
 FIELDS = st.dictionaries(st.sampled_from("xy"), st.sampled_from(["", "v"]))
+SPEAKER = SessionId("s-speaker")
+FENCES = st.sampled_from([None, None, 0, 1])
+"""Whether an owner of the speaker's session asks, and how far behind it is."""
 SHARE = {"redis": 0.6, "valkey": 0.3}
 """Of the profile's examples: both kinds of server run the same Lua, so one of them is the larger share."""
 
@@ -45,6 +49,7 @@ class Machine(RuleBasedStateMachine):
         self.attempts: dict[str, int] = {}
         self.placed: dict[str, NodeId] = {}
         self.offered: list[str] = []
+        self.speaker_epoch = 2
 
     def teardown(self) -> None:
         self.step.close()
@@ -121,7 +126,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         index=st.none() | SOME_JOB, pairs=PAIRS, wait_ms=WAITS, instance=INSTANCES, exclude=st.sets(NODES, max_size=2),
-        is_soft=st.booleans(), affinity=st.none() | NODES, bind=st.sampled_from([None, "timeout", "max_duration"]),
+        is_soft=st.booleans(), affinity=st.none() | NODES, bind=st.sampled_from([None, "timeout", "max_duration"]), off=FENCES,
     )  # fmt: skip
     def select(self, index: int | None, pairs: str, wait_ms: int, instance: InstanceId, **drawn: Any) -> None:
         self._select(
@@ -134,6 +139,8 @@ class Machine(RuleBasedStateMachine):
             affinity_node=drawn["affinity"],
             affinity_wait_ms=500,
             bind=drawn["bind"],
+            session_epoch=None if drawn["off"] is None else self.speaker_epoch - drawn["off"],
+            **({} if drawn["off"] is None else {"session_id": SPEAKER}),
         )
 
     @rule()
@@ -146,13 +153,24 @@ class Machine(RuleBasedStateMachine):
     def ask_again(self, index: int) -> None:
         self._select(self._job(index))
 
-    @rule(index=SOME_JOB, hold=st.sampled_from(["none", "timeout"]))
-    def answer(self, index: int, hold: Any) -> None:
+    def _fence(self, off: int | None) -> dict[str, Any]:
+        if off is None:
+            return {}
+        self.step.sessions.add(SPEAKER)
+        return {"fence": Fence(SPEAKER, self.speaker_epoch - off)}
+
+    @rule(
+        index=SOME_JOB, hold=st.sampled_from(["none", "timeout"]), off=FENCES, result=st.sampled_from([b"", b"\x80:"])
+    )
+    def answer(self, index: int, hold: Any, off: int | None, result: bytes) -> None:
         """A job that was placed ends as it should."""
         if self.placed:
             job = sorted(self.placed)[index % len(self.placed)]
-            node = self.placed.pop(job)
-            self._call("jobs", "finish", JobId(job), self.attempts[job], node, "completed", hold=hold)
+            node, named = self.placed[job], self._fence(off)
+            named |= {"result": result} if named else {}
+            ended = self._call("jobs", "finish", JobId(job), self.attempts[job], node, "completed", hold=hold, **named)
+            if ended.is_ok:
+                del self.placed[job]
 
     @rule(
         index=SOME_JOB, status=st.sampled_from(["completed", "failed"]), node=st.none() | NODES, by=st.integers(-1, 1)
@@ -164,11 +182,11 @@ class Machine(RuleBasedStateMachine):
         told = NodeId(node) if node else None
         self._call("jobs", "finish", JobId(job), attempt, told, status, cause="JOB_TIMEOUT" if by else "")
 
-    @rule(index=SOME_JOB, by=ATTEMPTS_OFF)
-    def requeue(self, index: int, by: int) -> None:
+    @rule(index=SOME_JOB, by=ATTEMPTS_OFF, off=FENCES)
+    def requeue(self, index: int, by: int, off: int | None) -> None:
         job = self._job(index)
         attempt = max(1, self.attempts.get(job, 1) + by)
-        if self._call("jobs", "requeue", JobId(job), attempt, "node_lost").is_ok:
+        if self._call("jobs", "requeue", JobId(job), attempt, "node_lost", **self._fence(off)).is_ok:
             self.attempts[job] = attempt + 1
             self.placed.pop(job, None)
 
@@ -191,15 +209,35 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------- sessions, instances, time
 
-    @rule(
-        index=SOME_JOB,
-        epoch=st.integers(1, 3),
-        fields=st.dictionaries(st.sampled_from("xy"), st.sampled_from(["", "v"])),
-    )
-    def write_session(self, index: int, epoch: int, fields: dict[str, str]) -> None:
-        session = SessionId(f"s-{self._job(index)}")
-        self.step.sessions.add(session)
-        self._call("sessions", "write", session, epoch, fields)
+    def _owner(self, instance: InstanceId, off: int = 0) -> Ownership:
+        return Ownership(SPEAKER, instance, self.speaker_epoch - off)
+
+    @rule(instance=INSTANCES, off=ATTEMPTS_OFF, fields=FIELDS, some=st.sets(SOME_JOB, max_size=2), is_new=st.booleans())
+    def write_session(
+        self, instance: InstanceId, off: int, fields: dict[str, str], some: set[int], is_new: bool
+    ) -> None:
+        """One session has all the results: jobs need not be its own."""
+        self.step.sessions.add(SPEAKER)
+        jobs = sorted({JobId(self._job(index)) for index in some})
+        opening = {"opening": "o", "token": "t0"} if is_new else {}
+        change = SessionChange({**opening, **fields}, jobs[:1], dict.fromkeys(jobs[1:], b"\xff\x00 late"), 60_000)
+        self._call("sessions", "write", self._owner(instance, off), change)
+
+    @rule(instance=INSTANCES, shown=st.sampled_from(["t0", "t1", "t2"]), fresh=st.sampled_from(["t1", "t2"]))
+    def claim_session(self, instance: InstanceId, shown: str, fresh: str) -> None:
+        claim = self._call("sessions", "claim", SPEAKER, instance, shown, fresh)
+        self.speaker_epoch = claim.epoch or self.speaker_epoch
+        self._call("sessions", "owner", SPEAKER)
+
+    @rule(instance=INSTANCES, off=ATTEMPTS_OFF, some=st.sets(SOME_JOB, max_size=3))
+    def adopt(self, instance: InstanceId, off: int, some: set[int]) -> None:
+        jobs = sorted({JobId(self._job(index)) for index in some} | {JobId("nobody's")})
+        self._call("sessions", "adopt", self._owner(instance, off), jobs)
+        self._call("sessions", "outbox", SPEAKER, jobs)
+
+    @rule(off=ATTEMPTS_OFF)
+    def drop_session(self, off: int) -> None:
+        self._call("sessions", "drop", SPEAKER, self.speaker_epoch - off)
 
     @rule(instance=INSTANCES, owned=st.sampled_from(["a", "b"]), take_over=st.booleans(), off=st.integers(0, 1))
     def own(self, instance: InstanceId, owned: str, take_over: bool, off: int) -> None:

@@ -43,6 +43,8 @@ class SelectRequest:
     """Counted by the store from the first request that names it: repeats need not lower it."""
     bind: Literal["timeout", "max_duration"] | None = None
     """The node will keep audio of this job: write it into the session as that kind of affinity."""
+    session_epoch: int | None = None
+    """Of the asking owner, where the session can be resumed elsewhere: a newer one makes the answer `StaleOwner`."""
 
 
 class NoNodeReason(StrEnum):
@@ -117,4 +119,11 @@ class StaleAttempt:
     attempt: int
 
 
-SelectReply = Selected | Queued | Unplaced | AlreadyDone | StaleAttempt
+@dataclass(frozen=True, slots=True)
+class StaleOwner:
+    """The session was resumed on another instance: whoever asked has no say any more."""
+
+    epoch: int
+
+
+SelectReply = Selected | Queued | Unplaced | AlreadyDone | StaleAttempt | StaleOwner

@@ -13,6 +13,7 @@ from lingua_scheduler.core.placement import (
     SelectReply,
     SelectRequest,
     StaleAttempt,
+    StaleOwner,
     Unplaced,
     Why,
 )
@@ -21,7 +22,7 @@ from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import lane_of
 from lingua_scheduler.store.nodes import instance_bucket
-from lingua_scheduler.store.records import Hold, JobReply, JobStatus, JobStory, OpenStatus
+from lingua_scheduler.store.records import Fence, Hold, JobReply, JobStatus, JobStory, OpenStatus
 from lingua_scheduler.store.replies import job_reply, mapping, number, text, texts
 
 SELECT = Script("select_node")
@@ -61,23 +62,26 @@ class JobStore:
 
     async def finish(
         self, job_id: JobId, attempt: int, node_id: NodeId | None, status: FinalStatus, *, hold: Hold = "none",
-        cause: str = "",
+        cause: str = "", fence: Fence | None = None, result: bytes = b"",
     ) -> JobReply:  # fmt: skip
         """Ends the job and frees its slot. `node_id` None: in the owner's own name, wherever the job is or waits.
 
         `hold` becomes the session's affinity to `node_id`; "none" removes it. A job that the store does not know (it
-        never found a node) is recorded with its end where the owner says so. Words: OK, REPEAT, STALE_ATTEMPT,
-        NOT_ASSIGNED, ALREADY_FINAL, UNKNOWN_JOB.
+        never found a node) is recorded with its end where the owner says so. `fence`: the session can be resumed; its
+        owner's epoch counts too, and `result`, if any, goes into its outbox. Words: OK, REPEAT, STALE_ATTEMPT,
+        NOT_ASSIGNED, ALREADY_FINAL, UNKNOWN_JOB, STALE_EPOCH.
         """
         assert hold == "none" or node_id is not None, "an affinity is to a node"
-        return job_reply(await self._run(_FINISH, job_id, attempt, node_id or "", status, hold, cause))
+        assert fence or not result, "only a session that can be resumed has an outbox"
+        words = (job_id, attempt, node_id or "", status, hold, cause)
+        return job_reply(await self._run(_FINISH, *words, *_fence_words(fence), result))
 
-    async def requeue(self, job_id: JobId, attempt: int, cause: str) -> JobReply:
+    async def requeue(self, job_id: JobId, attempt: int, cause: str, *, fence: Fence | None = None) -> JobReply:
         """Takes the attempt's slot back: what its node says counts no more, and `select` may open the next attempt.
 
-        Words: OK, REPEAT, STALE_ATTEMPT, ALREADY_FINAL, UNKNOWN_JOB.
+        Words: OK, REPEAT, STALE_ATTEMPT, ALREADY_FINAL, UNKNOWN_JOB, STALE_EPOCH.
         """
-        return job_reply(await self._run(_REQUEUE, job_id, attempt, cause))
+        return job_reply(await self._run(_REQUEUE, job_id, attempt, cause, *_fence_words(fence)))
 
     async def renew_lease(
         self, job_id: JobId, attempt: int, node_id: NodeId, lease_ms: int, status: OpenStatus | None = None
@@ -110,7 +114,12 @@ def request_words(request: SelectRequest) -> tuple[str | int, ...]:
         request.lease_ms, request.wait_ms, request.trace_id, request.preferred_instance,
         instance_bucket(request.preferred_instance), _listed(request.exclude), int(request.exclude_is_soft),
         request.affinity_node or "", request.affinity_wait_ms, request.bind or "",
+        "" if request.session_epoch is None else request.session_epoch,
     )  # fmt: skip
+
+
+def _fence_words(fence: Fence | None) -> tuple[str | int, str | int]:
+    return (fence.session_id, fence.epoch) if fence else ("", "")
 
 
 def _listed(nodes: frozenset[NodeId]) -> str:
@@ -141,6 +150,8 @@ def _select_reply(reply: list[Reply]) -> SelectReply:
             return AlreadyDone(JobId(text(reply[1])), text(reply[2]))
         case "STALE_ATTEMPT":
             return StaleAttempt(number(reply[1]))
+        case "STALE_EPOCH":
+            return StaleOwner(number(reply[1]))
         case word:
             raise AssertionError(f"select_node answered {word}")
 

@@ -180,9 +180,17 @@ KEY_TABLE: tuple[Key, ...] = (
     Key(
         "scheduler:session:<session>",
         "hash",
-        "300 s after last use",
-        "the session's owner instance",
-        "timeout_node_id, max_duration_node_id, owner epoch, resume-token hash, indices",
+        "300 s after last use; of protocol 1.1 the resume window and 30 s, renewed",
+        "the session's owner instance; removed when the session ends",
+        "timeout_node_id, max_duration_node_id; of protocol 1.1 also owner, epoch, token and used (hashes of resume "
+        "tokens), opening, state (where it stands), finished (results so far), ttl_ms",
+    ),
+    Key(
+        "scheduler:session:<session>:outbox",
+        "hash",
+        "with the session",
+        "finish; results go when the client has acknowledged them, the rest when the session ends",
+        "job id → <order of finishing>:<result>, audio in binary: what a client of protocol 1.1 may still lack",
     ),
     Key(
         "scheduler:job_key:<key>",
@@ -280,6 +288,9 @@ class Keys:
 
     def session(self, session_id: SessionId) -> str:
         return f"{self.session_area}session:{session_id}"
+
+    def session_outbox(self, session_id: SessionId) -> str:
+        return f"{self.session(session_id)}:outbox"
 
     def presence(self, instance_id: InstanceId) -> str:
         return f"{self.presence_area}{instance_id}"

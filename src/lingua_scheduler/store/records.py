@@ -55,6 +55,17 @@ class Word(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     EXPIRED = "EXPIRED"
     """Nobody has spoken in the room for long: it is removed."""
+    REFUSED = "REFUSED"
+    """Another resume token than the session's."""
+    UNKNOWN_SESSION = "UNKNOWN_SESSION"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The owner of a session that can be resumed speaks: it is refused where a newer one has taken over."""
+
+    session_id: SessionId
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,47 @@ class OwnerReply:
     @property
     def is_ok(self) -> bool:
         return self.word is Word.OK
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """What a job came to, as the owner of its session wrote it down."""
+
+    order: int
+    """Grows with each that was kept: the order of finishing."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to the claim of a session. What follows the word is there with `OK` alone."""
+
+    word: Word
+    epoch: int = 0
+    previous: InstanceId = InstanceId("")
+    """Who owned it before: perhaps the claimer itself."""
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+    outbox: dict[JobId, KeptResult] = field(default_factory=dict[JobId, KeptResult])
+    """In the order of finishing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedJob:
+    """Where a job stands that its session's new owner took over. `status` is None where it was never placed."""
+
+    job_id: JobId
+    status: JobStatus | None
+    attempt: int
+    revoked: int
+    """The attempt that was taken back last: `attempt` itself where the next one is to be opened."""
+    node_id: NodeId | None = None
+    lease_ms: int = 0
+    """What is left of it."""
+    instance_id: InstanceId = InstanceId("")
+    """Where the node is connected; "" where it is gone."""
+    protocol: int = 0
+    epoch: int = 0
+    """Of the node's registration."""
 
 
 @dataclass(frozen=True, slots=True)

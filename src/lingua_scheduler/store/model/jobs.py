@@ -6,7 +6,7 @@ from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId, TenantId, Tr
 from lingua_scheduler.store.keys import SESSION_TTL_MS
 from lingua_scheduler.store.model.placement import Placement
 from lingua_scheduler.store.model.world import FINAL, Job, World
-from lingua_scheduler.store.records import Hold, JobReply, JobStory, OpenStatus, Word
+from lingua_scheduler.store.records import Fence, Hold, JobReply, JobStory, OpenStatus, Word
 
 _RANK = {"assigned": 1, "accepted": 2, "running": 3, "held": 3}
 _HOLDS = ("timeout_node_id", "max_duration_node_id")
@@ -23,9 +23,11 @@ class JobModel:
 
     def finish(
         self, job_id: JobId, attempt: int, node_id: NodeId | None, status: FinalStatus, *, hold: Hold = "none",
-        cause: str = "",
+        cause: str = "", fence: Fence | None = None, result: bytes = b"",
     ) -> JobReply:  # fmt: skip
         world, job = self._world, self._world.job(job_id)
+        if fence and (newer := world.newer_owner(fence.session_id, fence.epoch)):
+            return JobReply(Word.STALE_EPOCH, newer)
         if job is None and node_id is not None:
             return JobReply(Word.UNKNOWN_JOB)
         if job is None:
@@ -42,10 +44,14 @@ class JobModel:
             job.causes[attempt] = cause
         if job.request is not None:
             self._hold(job.request.session_id, hold, node_id)
+        if fence:
+            world.keep_result(fence.session_id, job_id, result)
         return JobReply(Word.OK, attempt, status, world.offer_slots(freed) if freed else ())
 
-    def requeue(self, job_id: JobId, attempt: int, cause: str) -> JobReply:
+    def requeue(self, job_id: JobId, attempt: int, cause: str, *, fence: Fence | None = None) -> JobReply:
         world, job = self._world, self._world.job(job_id)
+        if fence and (newer := world.newer_owner(fence.session_id, fence.epoch)):
+            return JobReply(Word.STALE_EPOCH, newer)
         if job is None:
             return JobReply(Word.UNKNOWN_JOB)
         if job.status in FINAL:

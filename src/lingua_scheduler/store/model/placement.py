@@ -11,6 +11,7 @@ from lingua_scheduler.core.placement import (
     SelectReply,
     SelectRequest,
     StaleAttempt,
+    StaleOwner,
     Unplaced,
     Why,
 )
@@ -39,6 +40,9 @@ class Placement:
         self.job: Job | None = None
 
     def answer(self) -> SelectReply:
+        epoch = self.request.session_epoch
+        if epoch is not None and (newer := self.world.newer_owner(self.request.session_id, epoch)):
+            return StaleOwner(newer)
         reply = self._known() or self._claim() or self._turn()
         if reply:
             return reply

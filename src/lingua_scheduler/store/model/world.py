@@ -9,7 +9,7 @@ from lingua_scheduler.core.placement import Candidate, SelectRequest
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId
 from lingua_scheduler.store.keys import JOB_TTL_MS, NODE_TTL_MS
 from lingua_scheduler.store.model.lines import Line
-from lingua_scheduler.store.records import HeldJob, JobStatus, Offer
+from lingua_scheduler.store.records import HeldJob, JobStatus, KeptResult, Offer
 
 OFFER_HOLD_MS = 250
 OFFERS_MAX = 16
@@ -96,12 +96,40 @@ class World:
         self.deadlines: dict[str, int] = {}
         """`job:<id>` and `node:<id>`, for the reaper."""
         self.sessions: dict[SessionId, tuple[dict[str, str], int]] = {}
+        self.outboxes: dict[SessionId, tuple[dict[JobId, KeptResult], int]] = {}
         self.owners: dict[str, tuple[InstanceId, int, int]] = {}
         self.presences: dict[InstanceId, int] = {}
 
     @property
     def now(self) -> int:
         return self._now_ms()
+
+    # ------------------------------------------------------------------------------- sessions
+
+    def session(self, session_id: SessionId) -> dict[str, str]:
+        """Its fields; none once it has expired."""
+        fields, until = self.sessions.get(session_id, ({}, 0))
+        return fields if until > self.now else {}
+
+    def newer_owner(self, session_id: SessionId, epoch: int) -> int | None:
+        """The epoch of whoever took the session over since `epoch`."""
+        current = int(self.session(session_id).get("epoch", "0"))
+        return current if current > epoch else None
+
+    def outbox(self, session_id: SessionId) -> dict[JobId, KeptResult]:
+        results, until = self.outboxes.get(session_id, ({}, 0))
+        return results if until > self.now else {}
+
+    def renew_outbox(self, session_id: SessionId, ttl_ms: int) -> None:
+        if results := self.outbox(session_id):
+            self.outboxes[session_id] = (results, self.now + ttl_ms)
+
+    def keep_result(self, session_id: SessionId, job_id: JobId, result: bytes) -> None:
+        fields = self.session(session_id)
+        if result and "ttl_ms" in fields:
+            fields["finished"] = str(int(fields.get("finished", "0")) + 1)
+            results = {**self.outbox(session_id), job_id: KeptResult(int(fields["finished"]), result)}
+            self.outboxes[session_id] = (results, self.now + int(fields["ttl_ms"]))
 
     # ------------------------------------------------------------------------------- nodes
 

@@ -1,15 +1,18 @@
 -- finish_job: ends a job and frees its slot.
 -- KEYS: v1 session_area presence_area
--- ARGV: stated job attempt node status hold cause
+-- ARGV: stated job attempt node status hold cause speaker epoch result
 -- Reply: OK attempt status {job owner …} | REPEAT attempt status | STALE_ATTEMPT attempt status
---   | NOT_ASSIGNED attempt status | ALREADY_FINAL attempt status | UNKNOWN_JOB
+--   | NOT_ASSIGNED attempt status | ALREADY_FINAL attempt status | UNKNOWN_JOB | STALE_EPOCH epoch
 -- Writes nothing unless OK. Repeated: REPEAT.
--- uses: clock, is_final, give_back, stop_waiting, offer_slots
+-- uses: clock, is_final, give_back, stop_waiting, offer_slots, newer_owner, keep_result
+-- Of a session that can be resumed (`speaker`) the owner's epoch is a fence too, and `result` goes into its outbox.
 -- An empty `node` is the owner speaking for itself: it may end the job wherever it is, also one that was never placed.
 local v1, session_area = KEYS[1], KEYS[2]
-local stated, job, attempt, node, status, hold, cause = unpack(ARGV)
+local stated, job, attempt, node, status, hold, cause, speaker, epoch, result = unpack(ARGV)
 local JOB_TTL_MS, SESSION_TTL_MS = 3600000, 300000
 
+local newer = newer_owner(session_area, speaker, epoch)
+if newer then return { 'STALE_EPOCH', newer } end
 local now, key = clock(stated), v1 .. 'job:' .. job
 local state, current, holder, session, line, guest_of = unpack(redis.call('HMGET', key, 'status', 'attempt', 'node',
   'session', 'line', 'guest_of'))
@@ -37,6 +40,7 @@ if session then
     redis.call('PEXPIRE', session_key, SESSION_TTL_MS)
   end
 end
+if result ~= '' then keep_result(session_area, speaker, job, result) end
 local freed = stop_waiting(v1, job, line, guest_of)
 if state and state ~= 'pending' then
   give_back(v1, job, holder)

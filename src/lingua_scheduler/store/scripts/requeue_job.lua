@@ -1,13 +1,15 @@
 -- requeue_job: takes an attempt back, so that the next one may be placed.
 -- KEYS: v1 session_area presence_area
--- ARGV: stated job attempt cause
+-- ARGV: stated job attempt cause speaker epoch
 -- Reply: OK attempt pending {job owner …} | REPEAT attempt pending | STALE_ATTEMPT attempt status
---   | ALREADY_FINAL attempt status | UNKNOWN_JOB
+--   | ALREADY_FINAL attempt status | UNKNOWN_JOB | STALE_EPOCH epoch
 -- Writes nothing unless OK. Repeated: REPEAT.
--- uses: clock, is_final, revoke, stop_waiting, offer_slots
-local v1 = KEYS[1]
-local stated, job, attempt, cause = unpack(ARGV)
+-- uses: clock, is_final, revoke, stop_waiting, offer_slots, newer_owner
+local v1, session_area = KEYS[1], KEYS[2]
+local stated, job, attempt, cause, speaker, epoch = unpack(ARGV)
 
+local newer = newer_owner(session_area, speaker, epoch)
+if newer then return { 'STALE_EPOCH', newer } end
 local state, current, revoked, holder, line, guest_of = unpack(redis.call('HMGET', v1 .. 'job:' .. job, 'status',
   'attempt', 'revoked', 'node', 'line', 'guest_of'))
 if not state then return { 'UNKNOWN_JOB' } end

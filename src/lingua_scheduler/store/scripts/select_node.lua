@@ -1,20 +1,23 @@
 -- select_node: finds a node for an attempt of a job and reserves one of its slots, or puts the job into a queue.
 -- KEYS: v1 session_area presence_area
 -- ARGV: stated seed walked job job_key attempt session tenant index lane pairs_asked other_pairs services
--- ARGV: lease_ms wait_ms trace owner bucket exclude soft affinity affinity_wait_ms bind
+-- ARGV: lease_ms wait_ms trace owner bucket exclude soft affinity affinity_wait_ms bind epoch
 -- Reply: SELECTED node instance attempt why {node load …} | QUEUED position estimated_ms retry_ms
 --   | NO_NODE reason {why count …} | AGAIN walked | DONE job status | STALE_ATTEMPT attempt
--- Writes the job with SELECTED and QUEUED; NO_NODE takes it out of its queue; AGAIN, DONE and STALE_ATTEMPT leave it.
+--   | STALE_EPOCH epoch
+-- Writes the job with SELECTED and QUEUED; NO_NODE takes it out of its queue; AGAIN, DONE and STALE_… leave it.
 -- Repeated: SELECTED with the same node and why `repeat`; QUEUED with its place in the line.
--- uses: clock, draw, reserve
+-- uses: clock, draw, reserve, newer_owner
 -- later: known_job, take_turn, walk, conclude, be_served, leave_pair
 -- A call looks at no more than 64 nodes. Those that are full or gone leave the lane's open ranks as they are met, so
 -- AGAIN gets on; `walked` says where to go on among nodes that are open but not for this job, and is empty at first.
 local v1, session_area = KEYS[1], KEYS[2]
 local stated, seed, walked, job, job_key, attempt, session, tenant, index, lane, pairs_asked, other_pairs, services,
-  lease_ms, wait_ms, trace, owner, bucket, exclude, soft, affinity, affinity_wait_ms, bind = unpack(ARGV)
+  lease_ms, wait_ms, trace, owner, bucket, exclude, soft, affinity, affinity_wait_ms, bind, epoch = unpack(ARGV)
 local PROBES_MAX, REMOTE_PERMILLE = 64, 200
 
+local newer = newer_owner(session_area, session, epoch)
+if newer then return { 'STALE_EPOCH', newer } end
 local key_name = session_area .. 'job_key:' .. job_key
 local holder = redis.call('GET', key_name)
 if holder and holder ~= job then
