@@ -45,6 +45,20 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears a speaker in a room, by language; the speaker is not among them."""
+
+    speaker: Speaker
+    """As the room hears it: one direction, in the language that it speaks there."""
+    listeners: tuple[tuple[Language, tuple[SessionId, ...]], ...]
+    """Each language once. Empty: the others hear nothing."""
+
+    @property
+    def targets(self) -> tuple[Language, ...]:
+        return tuple(language for language, _ in self.listeners)
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """A finalized stretch of speech. `audio` is as the client sent it: Opus packets with length prefixes, or PCM16."""
 
@@ -76,6 +90,8 @@ class JobSpec:
     utterance: Utterance
     tgt_lang: Language
     """In `two_way_auto` the node picks the direction; `tgt_lang` is then the one the client named."""
+    is_for_room: bool = False
+    """Others hear it, perhaps in several languages: those of one utterance do well on one node, which hears it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,8 @@ class Translated:
     node_id: NodeId
     assigned_at_ms: int
     arrived_at_ms: int
+    hears_once: bool = False
+    """The node (of protocol 2) recognises an utterance once for all languages that it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from lingua_scheduler.core.session.endpointing import Endpointing, Speech
 from lingua_scheduler.core.session.life import RULES, TRANSITIONS, Life, Rule
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.messages import MissingResult
 from tests.core.session.support import DEFAULTS, ES, PROTOCOLS, SPEAKER, Scene, codes, job_id, of
 
 EVENTS: tuple[ev.SessionEvent, ...] = (
@@ -27,6 +28,8 @@ EVENTS: tuple[ev.SessionEvent, ...] = (
     ev.AudioFreed(0),
     ev.JobProgressed(job_id(0), 0, "DISPATCHED"),
     ev.PartialArrived(job_id(0), 0, "x", is_final=False),
+    ev.AudienceChanged(None),
+    ev.LineArrived(MissingResult(session_id="other", utterance_index=0, reason="no_speech", created_at_ms=0)),
     ev.DependencyChanged(is_up=False),
     ev.DrainStarted(20_000),
     ev.TimeReached(),

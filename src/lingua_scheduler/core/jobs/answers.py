@@ -173,7 +173,8 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     is_elsewhere = is_merged(result)
     if is_elsewhere and not _merge(book, job, result):
         return
-    status, outcome = classify(Translated(result, node.node_id, job.sent_at_ms, book.now_ms))
+    hears_once = node.protocol == 2
+    status, outcome = classify(Translated(result, node.node_id, job.sent_at_ms, book.now_ms, hears_once))
     ending = Ending(status, outcome, node.node_id)
     if job.fallback is not None and isinstance(outcome, Missing):
         ending = Ending(job.fallback.status, job.fallback.outcome, node.node_id)

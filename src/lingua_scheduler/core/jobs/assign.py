@@ -86,7 +86,7 @@ def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int) -> JobAs
     return JobAssign(
         job_id=job.job_id,
         attempt_id=job.attempt,
-        session_id=speaker.session_id,
+        session_id=speaker.session_id if is_second else job.node_session,
         utterance_index=utterance.index,
         src_lang=speaker.src_lang,
         tgt_lang=job.spec.tgt_lang,

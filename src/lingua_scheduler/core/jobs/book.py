@@ -33,8 +33,8 @@ class Book:
         self.concluded: dict[Language, IndexSet] = {}
         self.custody = Custody()
         self.sent_count = 0
-        self.seen_by: dict[int, set[NodeId]] = {}
-        """Nodes of protocol 1 that were sent an utterance of which a job is open."""
+        self.seen_by: dict[tuple[str, int], set[NodeId]] = {}
+        """Nodes of protocol 1 that were sent an utterance of which a job is open, by the session that they know."""
         self.speech_goes_on = False
         """Audio beyond the last utterance has arrived."""
         self.has_ended = False

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from lingua_scheduler.core.jobs import siblings
 from lingua_scheduler.core.jobs.book import LANES_MAX, Book
 from lingua_scheduler.core.jobs.job import Job
 from lingua_scheduler.core.jobs.ledger import RANGES_MAX
@@ -21,8 +22,7 @@ def check_book(book: Book) -> None:
     _check_custody(book)
     assert len(book.concluded) <= LANES_MAX + len(book.jobs)
     assert all(len(ranges) <= RANGES_MAX for ranges in book.concluded.values())
-    open_indices = {job.index for job in book.jobs.values()}
-    assert book.seen_by.keys() <= open_indices
+    assert book.seen_by.keys() <= {(job.node_session, job.index) for job in book.jobs.values()}
     assert not book.out, "an effect was not handed out"
 
 
@@ -61,7 +61,8 @@ def _check_lanes(book: Book) -> None:
         for job in lane.jobs:
             assert book.jobs.get(job.job_id) is job
             if job.phase is Phase.GATED:
-                assert lane.is_gated(job, book.config), f"{job.job_id} waits for nobody"
+                waits = lane.is_gated(job, book.config) or siblings.is_awaited(book, job)
+                assert waits, f"{job.job_id} waits for nobody"
 
 
 def _check_custody(book: Book) -> None:

@@ -91,6 +91,15 @@ class Job:
         return self.spec.job_id
 
     @property
+    def node_session(self) -> str:
+        """The session as nodes of protocol 1 know it.
+
+        Such a node takes each utterance of a session once and buffers by session: each language of a room is one to it.
+        """
+        session_id = self.spec.speaker.session_id
+        return f"{session_id}.{self.spec.tgt_lang}" if self.spec.is_for_room else session_id
+
+    @property
     def index(self) -> int:
         return self.spec.utterance.index
 

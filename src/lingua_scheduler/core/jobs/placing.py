@@ -1,6 +1,7 @@
 """How a job finds a node and gets to it: gate, question, wait, parking, sending, and the next attempt elsewhere."""
 
 from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.jobs import siblings
 from lingua_scheduler.core.jobs.assign import Avoid, assign_message, select_request
 from lingua_scheduler.core.jobs.book import Book
 from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces
@@ -21,7 +22,7 @@ def advance(book: Book) -> None:
     """Whatever waited for another job of its lane and need not any more goes on, in index order."""
     for lane in book.lanes.values():
         for job in list(lane.jobs):
-            if job.phase is Phase.GATED and not lane.is_gated(job, book.config):
+            if job.phase is Phase.GATED and not lane.is_gated(job, book.config) and not siblings.is_awaited(book, job):
                 select(book, job)
             elif job.phase is Phase.PARKED:
                 _leave_parking(book, lane, job)
@@ -51,10 +52,10 @@ def select(book: Book, job: Job) -> None:
     config = book.config
     if job.give_up_ms is None:
         job.give_up_ms = book.now_ms + config.pending_timeout_ms
-    never_again = frozenset(book.seen_by.get(job.index, ()))
+    never_again = frozenset(book.seen_by.get((job.node_session, job.index), ()))
     exclude = never_again if job.is_relaxed and never_again else never_again.union(job.failed_on)
     is_soft = job.is_relaxed and not never_again
-    keeper = book.lane_of(job).keeper_for(job, config)
+    keeper = book.lane_of(job).keeper_for(job, config) or siblings.hearer_for(book, job)
     affinity = keeper.node_id if keeper is not None and keeper.node_id not in exclude else None
     book.move(job, Phase.SELECTING)
     job.is_asking = True
@@ -115,7 +116,7 @@ def _place(book: Book, job: Job, node: NodeTraits) -> None:
     job.node = node
     job.store_lease_until_ms = book.now_ms + book.config.store_lease_ms
     book.move(job, Phase.PARKED, book.now_ms + book.config.park_max_ms)
-    if node.node_id in book.seen_by.get(job.index, ()):
+    if node.node_id in book.seen_by.get((job.node_session, job.index), ()):
         # Two languages of one utterance were placed at once on a node that takes each utterance once.
         requeue(book, job, "seen_before")
 
@@ -209,7 +210,7 @@ def send(book: Book, job: Job) -> None:
     book.sent_count += 1
     job.sent_at_ms, job.sent_number = book.now_ms, book.sent_count
     if node.protocol == 1:
-        book.seen_by.setdefault(job.index, set()).add(node.node_id)
+        book.seen_by.setdefault((job.node_session, job.index), set()).add(node.node_id)
     book.emit(ev.SendAssign(node, assign_message(job, config, ahead_samples=ahead), audio))
     book.move(job, Phase.ASSIGNED, book.now_ms + config.job_timeout_ms)
     renew_store_lease(book, job)

@@ -131,8 +131,9 @@ def forget(book: Book, job: Job) -> None:
         _conclude(book, job)
     book.move(job, Phase.GONE)
     del book.jobs[job.job_id]
-    if not any(other.index == job.index for other in book.jobs.values()):
-        book.seen_by.pop(job.index, None)
+    seen = (job.node_session, job.index)
+    if not any((other.node_session, other.index) == seen for other in book.jobs.values()):
+        book.seen_by.pop(seen, None)
 
 
 def _conclude(book: Book, job: Job) -> None:

@@ -6,7 +6,7 @@ Knows nothing of chunks, nor of how a session lives and ends.
 from lingua_scheduler.core.groups import Groups
 from lingua_scheduler.core.session.config import SessionConfig
 from lingua_scheduler.core.session.delivery import Delivery
-from lingua_scheduler.core.session.events import CancelJob, Send, SessionEffect, StartJob
+from lingua_scheduler.core.session.events import CancelJob, NoteSpeech, Send, SessionEffect, StartJob
 from lingua_scheduler.core.session.intake import Collected, Intake
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
 from lingua_scheduler.core.session.outbox import Result
@@ -65,8 +65,12 @@ class Backlog:
 
     def launch(self, collected: Collected, now_ms: int, out: list[SessionEffect]) -> None:
         """Begin a job for each target. Without any target the audio is dropped: nobody listens."""
+        listeners = None if collected.audience is None else dict(collected.audience.listeners)
+        if listeners is not None:
+            out.append(NoteSpeech())
         if not collected.targets:
             self.kept_bytes -= len(collected.audio)
+            self._has_news = True
             return
         while len(self.delivery.slots) + len(collected.targets) > self._config.results_open_max:
             if not self._give_up_oldest("pending_overflow_evict", now_ms, out):
@@ -74,9 +78,10 @@ class Backlog:
         utterance = self._describe(collected, now_ms)
         kept = self._keep(collected, utterance)
         for tgt_lang in collected.targets:
-            slot = Slot(self.job_id(collected.index, tgt_lang), tgt_lang, kept)
+            recipients = None if listeners is None else listeners[tgt_lang]
+            slot = Slot(self.job_id(collected.index, tgt_lang), tgt_lang, kept, recipients)
             self.delivery.open(slot)
-            out.append(StartJob(JobSpec(slot.job_id, collected.speaker, utterance, tgt_lang)))
+            out.append(StartJob(JobSpec(slot.job_id, collected.speaker, utterance, tgt_lang, recipients is not None)))
 
     def make_room(self, now_ms: int, out: list[SessionEffect]) -> None:
         """Give up audio until what is kept is within its bound.

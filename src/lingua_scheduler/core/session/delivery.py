@@ -4,21 +4,23 @@ Knows nothing of audio or of when utterances end.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lingua_scheduler.core.session import replies
 from lingua_scheduler.core.session.config import SessionConfig
-from lingua_scheduler.core.session.events import Send, SessionEffect
+from lingua_scheduler.core.session.events import Send, SendToRoom, SessionEffect
+from lingua_scheduler.core.session.lines import Lines, fitted, is_announcement
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
 from lingua_scheduler.core.session.outbox import Outbox, Result
 from lingua_scheduler.core.session.voice import Voice
-from lingua_scheduler.core.utterance import Outcome
+from lingua_scheduler.core.utterance import Outcome, Translated
 from lingua_scheduler.protocol.ids import JobId, Language
 
 
 class Delivery:
     """Every slot is delivered exactly once; `deliver` gives what was delivered back to the machine."""
 
-    __slots__ = ("_config", "_orders", "_redelivery", "_voice", "outbox", "slots")
+    __slots__ = ("_config", "_lines", "_orders", "_redelivery", "_targets_most", "_voice", "outbox", "slots")
 
     def __init__(self, config: SessionConfig, voice: Voice) -> None:
         self._config = config
@@ -30,9 +32,12 @@ class Delivery:
         )
         self._orders: dict[Language, ResultOrder] = {}
         self._redelivery: dict[int, Result] = {}
+        self._lines = Lines()
+        self._targets_most = len(voice.identity.targets)
 
     def open(self, slot: Slot) -> None:
         self.slots[slot.job_id] = slot
+        self._targets_most = max(self._targets_most, slot.utterance.slots_open)
         self._orders.setdefault(slot.tgt_lang, ResultOrder()).add(slot)
 
     def resolve(self, slot: Slot, outcome: Outcome, now_ms: int) -> None:
@@ -51,16 +56,38 @@ class Delivery:
     def announce_gaps(self, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
         """Let results pass that were held back too long; the slots that are done with. Nobody waits while away."""
         done: list[Slot] = []
-        for tgt_lang in list(self._orders) if self._voice.is_connected else ():
+        for tgt_lang in list(self._orders) if self._is_awaited else ():
             aside = self._orders[tgt_lang].step_aside(now_ms, self._config.gap_hold_ms)
-            out += [Send(replies.missing(self._voice.identity, slot, "gap_timeout", now_ms, None)) for slot in aside]
+            for slot in aside:
+                self._announce_gap(slot, now_ms, out)
             for slot in self._release(tgt_lang) if aside else ():
                 self._send(slot, now_ms, out)
                 done.append(slot)
         return done
 
+    def shows_partials_of(self, job_id: JobId) -> bool:
+        """Several jobs may recognise one utterance: the client is shown the texts of the first that has any."""
+        slot = self.slots.get(job_id)
+        if slot is None:
+            return True
+        slot.utterance.partials_of = slot.utterance.partials_of or job_id
+        return slot.utterance.partials_of == job_id
+
+    def pass_on(self, line: Result, out: list[SessionEffect]) -> None:
+        """What another member of the room said, once: it is numbered and kept as the client's own results are."""
+        identity = self._voice.identity
+        if not self._lines.is_new(line):
+            self._voice.count("repeated_line")
+            return
+        if is_announcement(line) or not self.outbox:
+            self._voice.send(fitted(line, identity.protocol, None), out)
+            return
+        numbered = fitted(line, identity.protocol, self.outbox.last_seq + 1)
+        self.outbox.keep(numbered, is_sent=self._voice.is_connected)
+        self._voice.send(numbered, out)
+
     def deadline_ms(self) -> int | None:
-        if not self._voice.is_connected or len(self.slots) < 2:
+        if not self._is_awaited or len(self.slots) < 2:
             return None
         deadlines = (order.deadline_ms(self._config.gap_hold_ms) for order in self._orders.values())
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -90,7 +117,7 @@ class Delivery:
     def check(self) -> None:
         for order in self._orders.values():
             order.check()
-        assert len(self.slots) <= max(self._config.results_open_max, len(self._voice.identity.targets))
+        assert len(self.slots) <= max(self._config.results_open_max, self._targets_most)
         assert len(self._redelivery) <= self._config.redelivery_max
         for job_id, slot in self.slots.items():
             assert slot.job_id == job_id
@@ -106,9 +133,31 @@ class Delivery:
             del self._orders[tgt_lang]
         return released
 
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether somebody waits for results now: the client, or others that hear it."""
+        return self._voice.is_connected or any(slot.recipients is not None for slot in self.slots.values())
+
+    def _announce_gap(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
+        identity = self._voice.identity
+        if slot.recipients is None:
+            self._voice.send(replies.missing(identity, slot, "gap_timeout", now_ms, None), out)
+        else:
+            told = replies.missing(replace(identity, protocol="1.1"), slot, "gap_timeout", now_ms, None)
+            out.append(SendToRoom(slot.recipients, told))
+
+    def _send_to_room(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
+        assert slot.recipients is not None
+        outcome = slot.outcome
+        heard_at = outcome.node_id if isinstance(outcome, Translated) and outcome.hears_once else None
+        out.append(SendToRoom(slot.recipients, replies.line_message(self._voice.identity, slot, now_ms), heard_at))
+
     def _send(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
         del self.slots[slot.job_id]
         slot.utterance.slots_open -= 1
+        if slot.recipients is not None:
+            self._send_to_room(slot, now_ms, out)
+            return
         result_seq = self.outbox.last_seq + 1 if self.outbox else None
         message = replies.result_message(self._voice.identity, slot, now_ms, result_seq)
         if self.outbox:

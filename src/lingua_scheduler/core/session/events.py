@@ -6,10 +6,10 @@ imperative and are performed by the shell in the order given.
 
 from dataclasses import dataclass
 
-from lingua_scheduler.core.utterance import AudioFormat, JobSpec, Outcome, Speaker
+from lingua_scheduler.core.utterance import Audience, AudioFormat, JobSpec, Outcome, Speaker
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.protocol.ids import JobId, Language
-from lingua_scheduler.protocol.messages import ServerMessage, UiEventName
+from lingua_scheduler.protocol.ids import JobId, Language, NodeId, SessionId
+from lingua_scheduler.protocol.messages import MissingResult, ServerMessage, TranslationResult, UiEventName
 
 # ------------------------------------------------------------------------------------------- from the client
 
@@ -119,6 +119,23 @@ class PartialArrived:
     stable_chars: int | None = None
 
 
+# ------------------------------------------------------------------------------------------- from the room
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceChanged:
+    """Others hear what it says from the next utterance to end on. None: it hears itself, as without a room."""
+
+    audience: Audience | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineArrived:
+    """Another member of the room was translated for this one, or could not be; as its session numbers nothing."""
+
+    line: TranslationResult | MissingResult
+
+
 # ------------------------------------------------------------------------------------------- from the instance
 
 
@@ -155,6 +172,8 @@ SessionEvent = (
     | AudioFreed
     | JobProgressed
     | PartialArrived
+    | AudienceChanged
+    | LineArrived
     | DependencyChanged
     | DrainStarted
     | TimeReached
@@ -182,10 +201,25 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SendToRoom:
+    """To these members of the room, as a line. Whoever has left meanwhile gets nothing."""
+
+    recipients: tuple[SessionId, ...]
+    line: TranslationResult | MissingResult
+    heard_at: NodeId | None = None
+    """The node that recognises an utterance once for all languages, if such a one made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSpeech:
+    """Somebody spoke in the room, whether or not anybody hears it."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndSession:
     """The session is over: nothing is pending and nothing will be sent. The last effect a machine ever gives."""
 
     reason: str
 
 
-SessionEffect = Send | StartJob | CancelJob | EndSession
+SessionEffect = Send | StartJob | CancelJob | SendToRoom | NoteSpeech | EndSession

@@ -11,7 +11,7 @@ from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.endpointing import Endpointing, Speech
 from lingua_scheduler.core.session.events import ChunkArrived, UtteranceArrived
 from lingua_scheduler.core.session.numbers import NUMBER_MAX, SeenNumbers
-from lingua_scheduler.core.utterance import AudioFormat, FinalizeReason, Speaker
+from lingua_scheduler.core.utterance import Audience, AudioFormat, FinalizeReason, Speaker
 from lingua_scheduler.protocol.audio import count_samples, ms_to_samples
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import Language
@@ -35,6 +35,8 @@ class Collected:
     """None where the audio did not come in chunks."""
     web_to_scheduler_ms: int | None
     """Of its last chunk, where the client's clock agrees with ours."""
+    audience: Audience | None = None
+    """Who hears it; None: the client itself."""
 
 
 class Intake:
@@ -47,6 +49,7 @@ class Intake:
         "_identity",
         "_max_bytes",
         "_max_samples",
+        "audience",
         "buffer",
         "endpointing",
         "first_seq",
@@ -68,6 +71,16 @@ class Intake:
         self.indices = SeenNumbers()
         self.index: int | None = None
         self.first_seq: int | None = None
+        self.audience: Audience | None = None
+        """Who hears the utterance that ends next."""
+
+    @property
+    def speaker(self) -> Speaker:
+        return self._identity.speaker if self.audience is None else self.audience.speaker
+
+    @property
+    def targets(self) -> tuple[Language, ...]:
+        return self._identity.targets if self.audience is None else self.audience.targets
 
     @property
     def next_index(self) -> int:
@@ -111,8 +124,9 @@ class Intake:
         audio, start_samples, samples = self.buffer.take()
         return Collected(
             index=index,
-            speaker=self._identity.speaker,
-            targets=self._identity.targets,
+            speaker=self.speaker,
+            targets=self.targets,
+            audience=self.audience,
             audio=audio,
             audio_format=self.buffer.audio_format,
             sample_rate=self.buffer.sample_rate,
@@ -135,8 +149,9 @@ class Intake:
         self.indices.add(event.index)
         return Collected(
             index=event.index,
-            speaker=event.speaker,
-            targets=(event.tgt_lang,),
+            speaker=event.speaker if self.audience is None else self.audience.speaker,
+            targets=(event.tgt_lang,) if self.audience is None else self.audience.targets,
+            audience=self.audience,
             audio=event.audio,
             audio_format=event.audio_format,
             sample_rate=event.sample_rate,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from lingua_scheduler.core.session.events import (
+    AudienceChanged,
     AudioFreed,
     ChunkArrived,
     CloseRequested,
@@ -13,6 +14,7 @@ from lingua_scheduler.core.session.events import (
     HeartbeatArrived,
     JobConcluded,
     JobProgressed,
+    LineArrived,
     PartialArrived,
     ResultsAcked,
     Resumed,
@@ -66,6 +68,8 @@ RULES: dict[type[SessionEvent], dict[Life, Rule]] = {
         AudioFreed: (_H, _H, _H, _H, _I),
         JobProgressed: (_H, _H, _I, _I, _I),
         PartialArrived: (_H, _H, _I, _I, _I),
+        AudienceChanged: (_H, _H, _H, _H, _I),
+        LineArrived: (_H, _H, _H, _I, _I),
         DependencyChanged: (_H, _H, _H, _H, _I),
         DrainStarted: (_H, _I, _H, _I, _I),
         TimeReached: (_H, _H, _H, _H, _I),

@@ -113,8 +113,8 @@ class Listening:
             return False
         if is_first:
             self._backlog.groups.begin(now_ms)
-            index, identity = self.intake.indices.highest, self._identity
-            self._voice.tell("INPUT_STARTED", self._backlog.subject(index, identity.speaker, identity.targets), out)
+            index, intake = self.intake.indices.highest, self.intake
+            self._voice.tell("INPUT_STARTED", self._backlog.subject(index, intake.speaker, intake.targets), out)
         self._keep(size_bytes, now_ms, out)
         return is_first
 

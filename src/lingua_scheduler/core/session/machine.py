@@ -216,8 +216,14 @@ class SessionMachine:
                 self._backlog.free(index)
             case ev.JobProgressed():
                 self._on_job_progressed(event, now_ms, out)
+            case ev.PartialArrived(job_id) if not self._backlog.delivery.shows_partials_of(job_id):
+                pass  # another job recognises the same speech, and its texts are shown
             case ev.PartialArrived():
                 self._on_partial(event, out)
+            case ev.AudienceChanged(audience):
+                self._listening.intake.audience = audience
+            case ev.LineArrived(line):
+                self._backlog.delivery.pass_on(line, out)
             case ev.DependencyChanged(is_up):
                 self._is_store_up = is_up
                 self._tell_outage(out)

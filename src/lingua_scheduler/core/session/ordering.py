@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from lingua_scheduler.core.utterance import Outcome, Speaker
-from lingua_scheduler.protocol.ids import GroupId, JobId, Language
+from lingua_scheduler.protocol.ids import GroupId, JobId, Language, SessionId
 
 
 @dataclass(slots=True, eq=False)
@@ -32,6 +32,8 @@ class KeptUtterance:
     """Audio still kept for it; 0 once it is free."""
     slots_open: int
     """Targets whose result has not been delivered."""
+    partials_of: JobId | None = None
+    """The job whose partial texts the client is shown: several may recognise the same speech."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +43,8 @@ class Slot:
     job_id: JobId
     tgt_lang: Language
     utterance: KeptUtterance
+    recipients: tuple[SessionId, ...] | None = None
+    """Members of the room that hear it; None: the client itself."""
     outcome: Outcome | None = None
     ready_at_ms: int = 0
     has_stepped_aside: bool = False

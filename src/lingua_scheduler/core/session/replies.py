@@ -1,5 +1,6 @@
 """What the client reads of a job: results, gaps and progress as messages, with the fields that its protocol has."""
 
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 from lingua_scheduler.core.session.config import SessionIdentity
@@ -35,6 +36,11 @@ def result_message(
             return missing(identity, slot, reason, now_ms, result_seq)
         case None:
             raise AssertionError("a slot without an outcome has no message")
+
+
+def line_message(identity: SessionIdentity, slot: Slot, now_ms: int) -> TranslationResult | MissingResult:
+    """The same for other members of a room: in full, unnumbered. Whoever gets it makes it fit its own protocol."""
+    return result_message(replace(identity, protocol="1.1"), slot, now_ms, None)
 
 
 def missing(

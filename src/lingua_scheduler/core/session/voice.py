@@ -19,6 +19,7 @@ Oddity = Literal[
     "stale_event",
     "unknown_job",
     "repeated_utterance",
+    "repeated_line",
     "undelivered_result",
 ]
 """What is survived and counted."""
