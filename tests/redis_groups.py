@@ -139,6 +139,7 @@ class RedisCluster:
     async def flush(self) -> None:
         for server in self.masters:
             await server.ask("FLUSHALL")
+            await server.ask("CONFIG", "RESETSTAT")
 
     async def migrate(self, tag: str, target: Server, *, meanwhile: "asyncio.Event | None" = None) -> None:
         """Move the slot of `tag` from its owner to `target`, key by key; half-way it waits for `meanwhile`."""

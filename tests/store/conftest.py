@@ -1,16 +1,27 @@
 """Redis servers and stores for these tests."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
+from lingua_scheduler.store.client import ScriptRunner
+from lingua_scheduler.store.cluster import Cluster
+from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.store import Store
+from tests.redis_groups import RedisCluster
+from tests.redis_servers import REDIS, VALKEY, Servers, binary_of, emptied
 from tests.redis_servers import redis_servers as redis_servers
 from tests.redis_servers import redis_url as redis_url
 from tests.redis_servers import redis_urls as redis_urls
 from tests.store.dump import check_keys
+from tests.store.spelled import SpellingClient
+from tests.support.processes import Processes
 
+T = TypeVar("T")
+CLUSTER = "Redis Cluster"
 PATIENT_MS = 30_000
 """A server that shares two cores with everything else may be kept waiting for seconds: that is no failure here."""
 
@@ -46,9 +57,42 @@ async def timed(redis_url: str, time: StatedTime) -> AsyncIterator[Store]:
         await check_keys(opened)
 
 
+def _wait(work: Coroutine[Any, Any, T]) -> T:
+    """On a loop of its own: servers outlive that of a test."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Three masters for all tests of this process."""
+    with Processes() as processes:
+        yield _wait(RedisCluster.start(processes))
+
+
+@pytest.fixture(params=[REDIS, VALKEY, CLUSTER], ids=["redis", "valkey", "cluster"])
+def where(redis_servers: Servers, request: pytest.FixtureRequest) -> str | Cluster:
+    """An empty server, or the shard of an empty cluster; the test runs once on each kind."""
+    if request.param == CLUSTER:
+        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+        _wait(cluster.flush())
+        return cluster.finder()
+    return _wait(emptied(redis_servers.get(binary_of(request.param))))
+
+
 @pytest.fixture
-async def stores(redis_urls: str) -> AsyncIterator[Store]:
-    """The same; the test runs once on each kind of server."""
-    async with Store.open(redis_urls, timeout_ms=PATIENT_MS, rng=random.Random(1)) as opened:
-        yield opened
-        await check_keys(opened)
+async def stores(where: str | Cluster) -> AsyncIterator[Store]:
+    """A store on each kind of server."""
+    if isinstance(where, str):
+        async with Store.open(where, timeout_ms=PATIENT_MS, rng=random.Random(1)) as opened:
+            yield opened
+            await check_keys(opened)
+        return
+    client = SpellingClient(where, PATIENT_MS)
+    clustered = Store(ScriptRunner(client, Keys(is_cluster=True)), random.Random(1))
+    yield clustered
+    await check_keys(clustered)
+    client.close()

@@ -7,6 +7,7 @@ from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.keys import KEY_TABLE, Key
 from lingua_scheduler.store.replies import mapping, number, text, texts
 from lingua_scheduler.store.store import Store
+from tests.store.spelled import plain
 
 _READ = {
     "hash": ("HGETALL",),
@@ -28,8 +29,8 @@ class Stored:
 
 
 async def dump(client: RedisClient) -> dict[str, Stored]:
-    """Everything. Two round trips."""
-    names = sorted(texts(await client.call("KEYS", "*")))
+    """Everything, by the names that keys have on a single server. Three round trips."""
+    names = sorted(map(plain, texts(await client.call("KEYS", "*"))))
     replies = await client.pipeline([command for name in names for command in (("TYPE", name), ("PTTL", name))])
     kinds = [text(kind) for kind in replies[::2]]
     reads = [(_READ[kind][0], name, *_READ[kind][1:]) for name, kind in zip(names, kinds, strict=True)]

@@ -9,11 +9,13 @@ import pytest
 from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.store.records import Presence
 from lingua_scheduler.store.replies import items
+from lingua_scheduler.store.servers import Finder
 from lingua_scheduler.store.store import Store
 from lingua_scheduler.store.streams import Entry, Inbox, InboxConfig, InboxState
 from tests.store.dump import dump
 from tests.store.samples import HERE, THERE
 
+Where = str | Finder
 QUICK = InboxConfig(block_ms=50, reclaim_idle_ms=0, dead_idle_ms=0, dead_deliveries=2)
 HELD_BACK = InboxConfig(block_ms=50, reclaim_idle_ms=60_000)
 AUDIO = bytes(range(256))
@@ -21,9 +23,9 @@ AUDIO = bytes(range(256))
 
 @asynccontextmanager
 async def inbox(
-    store: Store, url: str, instance: InstanceId = HERE, config: InboxConfig = QUICK
+    store: Store, where: Where, instance: InstanceId = HERE, config: InboxConfig = QUICK
 ) -> AsyncGenerator[Inbox]:
-    async with Inbox.open(url, store.keys, store.client, instance, config) as opened:
+    async with Inbox.open(where, store.keys, store.client, instance, config) as opened:
         await opened.create()
         yield opened
 
@@ -32,8 +34,8 @@ def payloads(entries: list[Entry]) -> list[bytes]:
     return [entry.payload for entry in entries]
 
 
-async def test_a_message_arrives_once_and_is_gone_when_done(stores: Store, redis_urls: str):
-    async with inbox(stores, redis_urls) as here, inbox(stores, redis_urls, THERE) as there:
+async def test_a_message_arrives_once_and_is_gone_when_done(stores: Store, where: Where):
+    async with inbox(stores, where) as here, inbox(stores, where, THERE) as there:
         for payload in (b"one", AUDIO, b""):
             assert await there.publish(HERE, payload)
         entries = await here.read()
@@ -73,8 +75,8 @@ async def test_a_message_to_nobody_is_told_and_makes_no_stream(store: Store, red
     assert await dump(store.client) == {}
 
 
-async def test_what_was_read_and_not_done_comes_again(stores: Store, redis_urls: str):
-    async with inbox(stores, redis_urls) as here:
+async def test_what_was_read_and_not_done_comes_again(stores: Store, where: Where):
+    async with inbox(stores, where) as here:
         await here.publish(HERE, AUDIO)
         (first,) = await here.read()
         (again,) = await here.redeliver()
@@ -90,13 +92,13 @@ async def test_what_was_just_read_is_left_to_its_reader(store: Store, redis_url:
         assert await here.redeliver() == []
 
 
-async def test_an_instance_takes_over_what_a_dead_one_left(stores: Store, redis_urls: str):
-    async with inbox(stores, redis_urls, THERE) as dead:
+async def test_an_instance_takes_over_what_a_dead_one_left(stores: Store, where: Where):
+    async with inbox(stores, where, THERE) as dead:
         for payload in (b"read", b"unread"):
             await dead.publish(THERE, payload)
             if payload == b"read":
                 await dead.read()
-    async with inbox(stores, redis_urls) as here:
+    async with inbox(stores, where) as here:
         taken: list[Entry] = []
         while entries := await here.take_over(THERE):
             taken += entries
@@ -109,12 +111,12 @@ async def test_an_instance_takes_over_what_a_dead_one_left(stores: Store, redis_
     assert await dump(stores.client) == {}
 
 
-async def test_two_that_take_over_at_once_get_different_entries(stores: Store, redis_urls: str):
+async def test_two_that_take_over_at_once_get_different_entries(stores: Store, where: Where):
     config = InboxConfig(block_ms=50, count=5, reclaim_idle_ms=60_000)
     async with (
-        inbox(stores, redis_urls, THERE, config) as dead,
-        inbox(stores, redis_urls, HERE, config) as one,
-        inbox(stores, redis_urls, InstanceId("third"), config) as other,
+        inbox(stores, where, THERE, config) as dead,
+        inbox(stores, where, HERE, config) as one,
+        inbox(stores, where, InstanceId("third"), config) as other,
     ):
         for number in range(10):
             await dead.publish(THERE, b"%d" % number)
@@ -122,8 +124,8 @@ async def test_two_that_take_over_at_once_get_different_entries(stores: Store, r
         assert sorted(payloads([*halves[0], *halves[1]])) == [b"%d" % number for number in range(10)]
 
 
-async def test_an_entry_that_fails_again_and_again_is_a_dead_letter(stores: Store, redis_urls: str):
-    async with inbox(stores, redis_urls) as here:
+async def test_an_entry_that_fails_again_and_again_is_a_dead_letter(stores: Store, where: Where):
+    async with inbox(stores, where) as here:
         await here.publish(HERE, b"poison")
         await here.publish(HERE, b"fine")
         poison, fine = await here.read()
@@ -153,8 +155,8 @@ async def test_an_inbox_is_bounded(store: Store, redis_url: str):
         assert (await here.state(HERE)).length < 700  # Redis trims whole blocks of about a hundred
 
 
-async def test_an_inbox_that_redis_lost_is_made_anew(stores: Store, redis_urls: str):
-    async with inbox(stores, redis_urls) as here:
+async def test_an_inbox_that_redis_lost_is_made_anew(stores: Store, where: Where):
+    async with inbox(stores, where) as here:
         await stores.client.call("FLUSHALL")
         assert await here.read() == []
         assert await here.publish(HERE, b"x")
