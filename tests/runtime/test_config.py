@@ -43,6 +43,7 @@ def test_environment_values_that_are_not_toml_are_text(text: str):
         ("[node_health]\nsuspect_ms = 20000", ["node_health.lost_ms"]),
         ('[scheduler.phase2.redis]\nmode = "cluster"', ["cluster_urls"]),
         ('[scheduler.phase2.redis]\nmode = "twin"', ["scheduler.phase2.redis.mode"]),
+        ("[scheduler.web_task_segmentation]\nmax_session_buffer_bytes = 600000", ["max_session_buffer_bytes"]),
         ("[server", ["is not TOML"]),
     ],
 )

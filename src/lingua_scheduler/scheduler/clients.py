@@ -134,6 +134,8 @@ class ClientConnection:
         actor, ack = await self._sessions.open(opening)
         self._attach(actor)
         self.send(ack)
+        # Tells of an outage that is under way, and starts the idle clock of a client that never says more than this.
+        actor.post(session.DependencyChanged(self._context.health.is_up))
 
     async def _on_resume(self, message: wire.SessionResume) -> None:
         if self._actor is not None:
