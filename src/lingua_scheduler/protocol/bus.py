@@ -8,6 +8,13 @@ from typing import Literal
 
 import msgspec
 
+from lingua_scheduler.protocol.messages import (
+    MissingResult,
+    TranslationResult,
+    WebrtcAnswer,
+    WebrtcIce,
+    WebrtcOffer,
+)
 from lingua_scheduler.protocol.node import (
     JobAck,
     JobAssign,
@@ -78,7 +85,38 @@ class SlotFreed(Bus, tag="slot", frozen=True, kw_only=True):
     job_id: str
 
 
-BusMessage = AssignJob | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
+class RoomChanged(Bus, tag="room", frozen=True, kw_only=True):
+    """To every instance with a member of the room: what it is now."""
+
+    room_id: str
+    picture: bytes | None
+    """A room of `core/rooms`; None: it has expired."""
+
+
+class RoomLine(Bus, tag="line", frozen=True, kw_only=True):
+    """From the instance of a speaker: what members of the room with sessions at yours are to hear."""
+
+    room_id: str
+    recipients: list[str]
+    line: TranslationResult | MissingResult
+    is_forwarded: bool = False
+    """By an instance that had lost the session to yours."""
+
+
+class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
+    """From one member's browser to another's; `to` inside names the sender already."""
+
+    room_id: str
+    to: str
+    signal: WebrtcOffer | WebrtcAnswer | WebrtcIce
+
+
+RoomMessage = RoomChanged | RoomLine | RoomSignal
+Signal = WebrtcOffer | WebrtcAnswer | WebrtcIce
+BusMessage = (
+    AssignJob | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
+    | RoomChanged | RoomLine | RoomSignal
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(BusMessage)

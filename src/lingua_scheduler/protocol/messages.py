@@ -190,6 +190,17 @@ class RoomLeave(Wire, tag="room_leave", frozen=True, kw_only=True):
     room_code: str
 
 
+class RoomUpdate(Wire, tag="room_update", frozen=True, kw_only=True):
+    """1.1: change what was said when joining; absent fields stay as they are."""
+
+    room_code: str
+    display_name: str | None = None
+    preferred_lang: str | None = None
+    """Empty: hear nothing."""
+    src_lang: str | None = None
+    """What the member speaks from its next utterance on. Empty: as the session was opened."""
+
+
 class RoomRawVoicePreference(Wire, tag="room_raw_voice_preference", frozen=True, kw_only=True):
     room_code: str
     target_session_id: str
@@ -227,6 +238,7 @@ ClientMessage = (
     | RoomCreate
     | RoomJoin
     | RoomLeave
+    | RoomUpdate
     | RoomRawVoicePreference
     | WebrtcOffer
     | WebrtcAnswer

@@ -113,7 +113,8 @@ class ModelNotAvailableConfig(Section, frozen=True, kw_only=True):
 
 class RoomsConfig(Section, frozen=True, kw_only=True):
     max_members: int = 32
-    expiry_minutes: int = 30
+    expiry_minutes: float = 30
+    """After the last speech in it."""
 
 
 class SecurityConfig(Section, frozen=True, kw_only=True):

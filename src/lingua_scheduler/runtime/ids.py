@@ -8,7 +8,7 @@ import socket
 import uuid
 from collections.abc import Callable, Generator
 
-from lingua_scheduler.protocol.ids import InstanceId, NodeId, SessionId, TraceId
+from lingua_scheduler.protocol.ids import InstanceId, NodeId, RoomId, SessionId, TraceId
 
 _entropy: Callable[[int], bytes] = secrets.token_bytes
 
@@ -32,6 +32,15 @@ def new_session_id() -> SessionId:
 def new_resume_token() -> str:
     """192 random bits; whoever has it is the client."""
     return base64.urlsafe_b64encode(_entropy(24)).decode()
+
+
+def new_room_id() -> RoomId:
+    return RoomId(f"room-{secrets.token_hex(8)}")
+
+
+def new_room_codes(count: int) -> list[str]:
+    """Six digits each: the first that is free serves."""
+    return [f"{secrets.randbelow(1_000_000):06d}" for _ in range(count)]
 
 
 def new_trace_id() -> TraceId:

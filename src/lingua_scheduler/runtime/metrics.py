@@ -23,6 +23,11 @@ class Metrics:
         self.retries = Counter("lingua_job_retries", "Further attempts, by cause", ["cause"], registry=registry)
         self.crashes = Counter("lingua_machine_crashes", "Sessions or nodes ended by a bug", registry=registry)
         self.store_failures = Counter("lingua_store_failures", "Calls to Redis that failed", registry=registry)
+        self.runs_saved = Counter(
+            "lingua_room_runs_saved", "Runs of a stage that sharing spared, by rooms' listeners", ["stage"],
+            registry=registry,
+        )  # fmt: skip
+        self.rooms_open = Gauge("lingua_rooms_open", "Rooms with a member here", registry=registry)
         self.result_seconds = Histogram(
             "lingua_result_seconds", "End of an utterance to its outcome", registry=registry, buckets=_SECONDS
         )

@@ -20,6 +20,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
 from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.rooms import Rooms
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
@@ -131,6 +132,7 @@ def assemble(context: Context, bus: Bus) -> Scheduler:
     routes = Routes(context, nodes, bus)
     sessions = Sessions(context, Dispatch(context, nodes, routes), nodes.forget_owner)
     routes.sessions = sessions
+    sessions.rooms = Rooms(context, sessions, bus)
     nodes.owners = routes
     bus.local = routes
     snapshots = Snapshots(context, sessions, nodes)

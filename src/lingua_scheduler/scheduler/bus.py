@@ -49,6 +49,8 @@ class Local(Protocol):
 
     def slot_freed_for(self, message: wire.SlotFreed) -> None: ...
 
+    def room_for(self, message: wire.RoomMessage) -> None: ...
+
 
 class RemoteOwner:
     """The owner of jobs that is another instance: what is reported to it goes to its inbox."""
@@ -95,6 +97,7 @@ class Bus:
         self._patient = 0
         self._peers: set[InstanceId] = set()
         self._missing: dict[InstanceId, int] = {}
+        self._turns: dict[InstanceId, asyncio.Lock] = {}
 
     # ------------------------------------------------------------------------------- towards peers
 
@@ -127,6 +130,14 @@ class Bus:
     ) -> None:
         """Put a message into a peer's inbox; `failed` is called where the peer is gone or Redis does not answer."""
         self._context.scope.start(self._publish(instance_id, message, failed), "publish")
+
+    def publish_in_turn(self, instance_id: InstanceId, message: wire.BusMessage) -> None:
+        """The same for what must not overtake what was published in turn before it."""
+        self._context.scope.start(self._publish_in_turn(instance_id, message), "publish")
+
+    async def _publish_in_turn(self, instance_id: InstanceId, message: wire.BusMessage) -> None:
+        async with self._turns.setdefault(instance_id, asyncio.Lock()):
+            await self._publish(instance_id, message, None)
 
     def finish_orphan(self, node_id: NodeId, result: JobResult) -> None:
         """The session's instance is gone: nobody wants the result, but the node's slot must come free."""
@@ -203,6 +214,7 @@ class Bus:
         self._peers = alive - {me}
         for dead in sorted(gone):
             self._owners.pop(dead, None)
+            self._turns.pop(dead, None)
             _log.warning("taking over an inbox", instance=dead)
             await self._take_over(dead)
         return gone
@@ -272,6 +284,8 @@ class Bus:
                 local.node_gone_for(message)
             case wire.SlotFreed():
                 local.slot_freed_for(message)
+            case wire.RoomChanged() | wire.RoomLine() | wire.RoomSignal():
+                local.room_for(message)
             case _:
                 assert_never(message)
 

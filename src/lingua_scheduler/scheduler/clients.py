@@ -23,6 +23,7 @@ RoomMessage = (
     wire.RoomCreate
     | wire.RoomJoin
     | wire.RoomLeave
+    | wire.RoomUpdate
     | wire.RoomRawVoicePreference
     | wire.WebrtcOffer
     | wire.WebrtcAnswer
@@ -33,8 +34,9 @@ RoomMessage = (
 class ClientConnection:
     """One socket of a client."""
 
-    def __init__(self, context: Context, sessions: Sessions, socket: sockets.Socket) -> None:
+    def __init__(self, context: Context, sessions: Sessions, socket: sockets.Socket, address: str = "") -> None:
         self._context = context
+        self._address = address
         self._sessions = sessions
         self._socket = socket
         self._actor: SessionActor | None = None
@@ -99,7 +101,7 @@ class ClientConnection:
             case codec.BinaryPing():
                 self._on_ping(message)
             case _:
-                self._on_room(message)
+                await self._on_room(message)
 
     def _on_chunk(self, chunk: wire.AudioChunk | codec.BinaryChunk) -> None:
         actor = self._bound(chunk.session_id)
@@ -143,6 +145,7 @@ class ClientConnection:
         actor, token = self._sessions.resume(SessionId(message.session_id), message.resume_token)
         self._attach(actor)
         actor.post(session.Resumed(message.last_result_seq, token))
+        await self._sessions.rooms.adopt(actor)
 
     def _attach(self, actor: SessionActor) -> None:
         if isinstance(actor.client, ClientConnection):
@@ -160,12 +163,14 @@ class ClientConnection:
             raise PeerError(ErrorCode.SESSION_CLOSED, HINTS[ErrorCode.SESSION_CLOSED].en)
         raise PeerError(ErrorCode.INVALID_SESSION, HINTS[ErrorCode.INVALID_SESSION].en)
 
-    def _on_room(self, message: RoomMessage) -> None:
-        raise PeerError(ErrorCode.UNSUPPORTED_FEATURE, "rooms are not served by this version")
+    async def _on_room(self, message: RoomMessage) -> None:
+        if self._actor is None:
+            raise PeerError(ErrorCode.INVALID_SESSION, HINTS[ErrorCode.INVALID_SESSION].en)
+        await self._sessions.rooms.desk.handle(self._actor, message, self._address)
 
 
 async def serve_client(context: Context, sessions: Sessions, request: web.Request) -> web.StreamResponse:
     """The handler of `/ws/session`."""
     socket = await sockets.accept(request)
-    await ClientConnection(context, sessions, socket).run()
+    await ClientConnection(context, sessions, socket, request.remote or "").run()
     return socket.response

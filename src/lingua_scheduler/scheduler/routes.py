@@ -89,6 +89,7 @@ class Routes:
 
     def instance_gone(self, instance_id: InstanceId) -> None:
         """A peer died: whatever nodes it had are lost until they register again."""
+        self.sessions.rooms.instance_gone(instance_id)
         for node_id in [node for node, place in self._places.items() if place == instance_id]:
             del self._places[node_id]
             if self._nodes.get(node_id) is None:  # else it has moved here
@@ -127,6 +128,9 @@ class Routes:
     def node_gone_for(self, message: wire.NodeGone) -> None:
         cause: LostCause = message.cause
         self._nodes.tell_lost(NodeId(message.node_id), message.epoch, cause)
+
+    def room_for(self, message: wire.RoomMessage) -> None:
+        self.sessions.rooms.heard(message)
 
     def slot_freed_for(self, message: wire.SlotFreed) -> None:
         job_id = JobId(message.job_id)

@@ -7,7 +7,7 @@ each other passes through here, and what they ask of Redis and of nodes goes to 
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.config import JobsConfig
@@ -28,6 +28,9 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from lingua_scheduler.scheduler.rooms import Rooms
 
 _log = get_logger("scheduler.sessions")
 
@@ -109,8 +112,14 @@ class SessionActor:
             case session.StartJob(spec):
                 self._registry.own_job(spec.job_id, self)
                 self._finalized_ms[spec.job_id] = spec.utterance.finalized_at_ms
+                if not spec.is_for_room:
+                    self._registry.rooms.spoke(self.session_id)
                 self._context.metrics.utterances.labels(spec.utterance.reason.value).inc()
                 self.jobs.post(job.JobRequested(spec))
+            case session.SendToRoom():
+                self._registry.rooms.deliver(self.session_id, effect)
+            case session.NoteSpeech():
+                self._registry.rooms.spoke(self.session_id)
             case session.CancelJob(job_id, reason):
                 self.jobs.post(job.CancelRequested(job_id, reason))
             case session.EndSession(reason):
@@ -149,6 +158,7 @@ class SessionActor:
             self.client.session_ended(reason)
             self.client = None
         self._registry.ended(self)
+        self._registry.rooms.session_ended(self.session_id)
         self._log.info("session ended", reason=reason)
 
     def _crashed(self, error: Exception, story: list[str]) -> None:
@@ -232,6 +242,8 @@ class Sessions:
         self.dispatcher = dispatcher
         self._context = context
         self._forget_owner = forget_owner
+        self.rooms: Rooms
+        """Set by the composition root."""
         self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -240,6 +252,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def find(self, session_id: SessionId) -> SessionActor | None:
+        return self._by_id.get(session_id)
 
     def all(self) -> list[SessionActor]:
         return list(self._by_id.values())

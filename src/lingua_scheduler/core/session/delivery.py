@@ -144,13 +144,14 @@ class Delivery:
             self._voice.send(replies.missing(identity, slot, "gap_timeout", now_ms, None), out)
         else:
             told = replies.missing(replace(identity, protocol="1.1"), slot, "gap_timeout", now_ms, None)
-            out.append(SendToRoom(slot.recipients, told))
+            out.append(SendToRoom(slot.recipients, slot.tgt_lang, told))
 
     def _send_to_room(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
         assert slot.recipients is not None
         outcome = slot.outcome
         heard_at = outcome.node_id if isinstance(outcome, Translated) and outcome.hears_once else None
-        out.append(SendToRoom(slot.recipients, replies.line_message(self._voice.identity, slot, now_ms), heard_at))
+        line = replies.line_message(self._voice.identity, slot, now_ms)
+        out.append(SendToRoom(slot.recipients, slot.tgt_lang, line, heard_at))
 
     def _send(self, slot: Slot, now_ms: int, out: list[SessionEffect]) -> None:
         del self.slots[slot.job_id]

@@ -205,6 +205,8 @@ class SendToRoom:
     """To these members of the room, as a line. Whoever has left meanwhile gets nothing."""
 
     recipients: tuple[SessionId, ...]
+    """As the audience was when the utterance ended."""
+    tgt_lang: Language
     line: TranslationResult | MissingResult
     heard_at: NodeId | None = None
     """The node that recognises an utterance once for all languages, if such a one made it."""
@@ -222,4 +224,5 @@ class EndSession:
     reason: str
 
 
+Line = TranslationResult | MissingResult
 SessionEffect = Send | StartJob | CancelJob | SendToRoom | NoteSpeech | EndSession
