@@ -1,9 +1,6 @@
 """The HTTP side of the port: health, readiness, metrics, snapshots and the pages; and the two WebSocket doors."""
 
 import functools
-from collections.abc import Awaitable, Callable
-from importlib import resources
-from pathlib import Path
 
 import msgspec
 from aiohttp import web
@@ -12,25 +9,16 @@ from lingua_scheduler.protocol.ids import JobId, valid_id
 from lingua_scheduler.scheduler.clients import serve_client
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes, serve_node
+from lingua_scheduler.scheduler.pages import add_pages, with_security_headers
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import Snapshots
 
 HEADER_BYTES_MAX = 8190
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def build_app(context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> web.Application:
     """All routes of the port."""
-    app = web.Application(middlewares=[_with_security_headers])
+    app = web.Application(middlewares=[with_security_headers])
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
     app.router.add_get("/health", _health)
@@ -39,18 +27,8 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, snapshots: Sna
     for name in ("stats", "cluster", "nodes", "sessions", "pools", "metrics"):
         app.router.add_get(f"/api/v1/{name}", functools.partial(_snapshot, snapshots, name))
     app.router.add_get("/api/v1/jobs/{job_id}", functools.partial(_job, snapshots))
-    pages = Path(str(resources.files("lingua_scheduler") / "web"))
-    app.router.add_get("/", functools.partial(_page, pages / "index.html"))
-    app.router.add_static("/static", pages, append_version=False)
+    add_pages(app)
     return app
-
-
-@web.middleware
-async def _with_security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
-    if not response.prepared:
-        response.headers.update(_SECURITY_HEADERS)
-    return response
 
 
 async def _health(_: web.Request) -> web.Response:
@@ -76,10 +54,6 @@ async def _job(snapshots: Snapshots, request: web.Request) -> web.Response:
     if story is None:
         return _json({"error": f"no job {job_id!r}: it never was, or was over an hour ago"}, status=404)
     return _json(story)
-
-
-async def _page(path: Path, _: web.Request) -> web.StreamResponse:
-    return web.FileResponse(path)
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:

@@ -1,190 +1,307 @@
-// The page: a microphone, a session and a player, wired to what is shown.
+// The page: one talk at a time, wired to what is shown.
 //
-// The address may choose: `?from=en&to=pt` the languages, `mic=raw` a microphone without the browser's processing.
+// The address may choose: `?from=en&to=pt` the languages, `mode=two_way_auto`, `lang=zh` the page's language, `room=123456`
+// a room to join, `mic=raw` a microphone without the browser's processing, `audio=pcm16` no compression.
 
-import { FRAME_MS, SpeechGate, loudness } from "./gate.js";
-import { Languages } from "./languages.js";
-import { Player } from "./player.js";
-import { Recorder } from "./recorder.js";
-import { Session } from "./session.js";
-import { Conversation, showMicrophone, showNotice, showState } from "./view.js";
+import { ConversationView, seconds } from "./page/conversation.js";
+import { byId, saveFile } from "./page/dom.js";
+import { exportTranscript } from "./page/exports.js";
+import { hasWords, languageName, pageLanguage, t } from "./page/i18n.js";
+import { Languages } from "./page/languages.js";
+import { Notice } from "./page/notice.js";
+import { Settings } from "./page/settings.js";
+import { Transcript } from "./page/transcript.js";
+import { RoomPanel } from "./rooms/panel.js";
+import { chooseFormat } from "./sound/opus.js";
+import { Player } from "./sound/player.js";
+import { Talk } from "./talk.js";
 
-const CHUNK_FRAMES = 5;
-const FRAME_SAMPLES = 16 * FRAME_MS;
-const LOUD = 4000;
+const REFRESH_MS = 10_000;
 const asked = new URLSearchParams(location.search);
-const byId = (id) => document.getElementById(id);
-
-const languages = new Languages(byId("from"), byId("to"), { from: asked.get("from"), to: asked.get("to") });
-const conversation = new Conversation();
+const settings = new Settings(asked.get("lang"));
+const transcript = new Transcript();
 const player = new Player();
+const notice = new Notice();
 let talk = null; // the Talk under way
+let mode = "one_way";
+let isServed = true;
 
-// From a press of the microphone to the last answer.
-class Talk {
-  #recorder = new Recorder();
-  #gate = new SpeechGate();
-  #session;
-  #from = languages.from;
-  #to = languages.to;
-  #waiting = [];
-  #sentSamples = 0;
-  #marks = []; // [where on the session's time line voiced sound ended, when that was]
-  #voicedAt = null;
-  #isStopped = false;
+settings.begin();
+const languages = new Languages(byId("from"), byId("to"), {
+  from: asked.get("from") ?? settings.get("from"),
+  to: asked.get("to") ?? settings.get("to"),
+});
+const conversation = new ConversationView(transcript, { onReplay: replay });
+const room = new RoomPanel(byId("room"), {
+  settings,
+  code: asked.get("room"),
+  onEnter: enterRoom,
+  onLeave: () => talk?.stop(),
+  notice,
+});
 
-  async start() {
-    await this.#recorder.open({ processing: asked.get("mic") !== "raw" });
-    conversation.beginSession();
-    this.#session = new Session(this.#from, this.#to);
-    const on = (type, work) => this.#session.addEventListener(type, ({ detail }) => work(detail));
-    on("open", (ack) => this.#onOpen(ack));
-    on("partial", (partial) => conversation.partial(partial, this.#from));
-    on("result", (result) => this.#onResult(result));
-    on("missing", (missing) => conversation.missing(missing));
-    on("trouble", ({ message }) => showNotice(message));
-    on("end", ({ message }) => this.#onEnd(message));
-    await this.#recorder.listen({
-      onFrame: (frame) => this.#onFrame(frame),
-      onEnded: () => this.stop("The microphone was disconnected."),
-    });
-  }
+// ---------------------------------------------------------------------------------------- talks
 
-  // It never came to listening.
-  async abandon() {
-    await this.#recorder.stop();
-    this.#session?.finish();
-  }
-
-  // Stop listening; what was said is still answered.
-  async stop(notice = "") {
-    if (this.#isStopped) return;
-    this.#isStopped = true;
-    if (notice) showNotice(notice);
-    showMicrophone({ isOn: false });
-    showState("idle", "Waiting for the last translation …");
-    byId("level").value = 0;
-    await this.#recorder.stop();
-    this.#onHeard(this.#gate.flush());
-    this.#session.finish();
-  }
-
-  #onFrame(frame) {
-    if (this.#isStopped) return;
-    byId("level").value = Math.min(1, Math.sqrt(loudness(frame) / LOUD));
-    this.#onHeard(this.#gate.feed(frame));
-    if (this.#session.isOpen) {
-      showState(this.#gate.isSpeaking ? "hearing" : "listening", this.#gate.isSpeaking ? "Hearing you" : "Listening");
-    }
-  }
-
-  #onHeard(heard) {
-    for (const one of heard) {
-      if (one.isPause) {
-        this.#sendWaiting();
-        this.#session.send(new Int16Array(), true);
-        continue;
-      }
-      this.#waiting.push(one.frame);
-      if (one.isVoiced) this.#voicedAt = [this.#sentSamples + this.#waiting.length * FRAME_SAMPLES, performance.now()];
-      if (this.#waiting.length === CHUNK_FRAMES) this.#sendWaiting();
-    }
-  }
-
-  #sendWaiting() {
-    const samples = new Int16Array(this.#waiting.length * FRAME_SAMPLES);
-    this.#waiting.splice(0).forEach((frame, at) => samples.set(frame, at * FRAME_SAMPLES));
-    if (samples.length === 0) return;
-    this.#session.send(samples);
-    this.#sentSamples += samples.length;
-    if (this.#voicedAt) this.#marks.push(this.#voicedAt);
-    this.#voicedAt = null;
-  }
-
-  #onOpen(ack) {
-    if (ack.message.includes("warning")) showNotice(ack.message);
-    showMicrophone({ isOn: true });
-    showState("listening", "Listening");
-  }
-
-  #onResult(result) {
-    const onState = (state) => this.#onSound(result, state);
-    const replay = result.tts_audio ? () => player.replay(result, onState) : null;
-    conversation.result(result, { from: this.#from, to: this.#to, lateMs: this.#late(result), replay });
-    if (replay && byId("aloud").checked) player.enqueue(result, onState);
-  }
-
-  #onSound(result, state) {
-    conversation.soundState(result.utterance_index, state);
-    if (state === "playing") this.#session.ttsStarted(result);
-    if (state === "played") this.#session.ttsEnded(result);
-  }
-
-  // Milliseconds since the last voiced sound of this utterance; null where the scheduler does not tell where it ended.
-  #late({ speech_end_ms }) {
-    if (speech_end_ms === undefined) return null;
-    const mark = this.#marks.findLast(([samples]) => samples <= (speech_end_ms + 1) * 16);
-    return mark ? performance.now() - mark[1] : null;
-  }
-
-  async #onEnd(message) {
-    this.#isStopped = true;
-    await this.#recorder.stop();
-    if (message) showNotice(message);
-    showMicrophone({ isOn: false });
-    showState(message ? "failed" : "idle", message ? "Stopped" : "Ready");
-    byId("level").value = 0;
-    talk = null;
-    allowChoice();
+async function begin(start) {
+  notice.clear();
+  player.unlock();
+  const made = new Talk(await makePlan(), transcript, player);
+  talk = made;
+  for (const type of ["change", "open"]) made.addEventListener(type, show);
+  made.addEventListener("level", ({ detail }) => showLevel(detail.value));
+  made.addEventListener("latency", ({ detail }) => showLatency(detail.ms));
+  made.addEventListener("notice", ({ detail }) => tell(detail));
+  made.addEventListener("end", () => onEnd(made));
+  conversation.setColumns({ mode, from: languages.from, to: languages.to });
+  show();
+  try {
+    const started = start(made);
+    made.open();
+    await started;
+  } catch (error) {
+    tell({ key: error.key ?? "trouble.microphone", tone: "error" });
+    if (!error.key) console.error(error);
+    if (mode !== "room") await made.abandon();
   }
 }
 
-function allowChoice() {
+async function makePlan() {
+  const format = await chooseFormat(asked.get("audio"));
+  const { from, to } = languages;
+  return {
+    mode,
+    from,
+    to,
+    format,
+    processing: asked.get("mic") !== "raw",
+    deviceId: settings.get("device", ""),
+    platform: `web-${pageLanguage()}`,
+    isAloud: () => byId("aloud").checked,
+  };
+}
+
+function onEnd(made) {
+  if (talk !== made) return;
+  talk = null;
+  room.left();
+  show(made.state);
+}
+
+function enterRoom(enter) {
+  return begin((made) => {
+    made.memberName = (id) => room.nameOf(id);
+    room.attach(made);
+    enter();
+  });
+}
+
+async function toggleMicrophone() {
+  if (talk === null) {
+    if (mode === "room") room.askForCode();
+    else await begin((made) => made.listen());
+  } else if (mode !== "room") {
+    await talk.stop();
+  } else if (talk.hasMicrophone) {
+    talk.pause();
+  } else {
+    await talk.listen().catch((error) => tell({ key: error.key ?? "trouble.microphone", tone: "error" }));
+    room.attachTrack(talk.recorder.track);
+  }
+}
+
+function replay(entry) {
+  const speaks = talk ?? { play: (one) => player.replay(one.speech, (state) => transcript.sound(one, state)) };
+  speaks.play(entry, { isReplay: true });
+}
+
+// ---------------------------------------------------------------------------------------- what is shown
+
+function show(ended) {
+  const state = talk?.state ?? (ended === "failed" ? "failed" : "idle");
+  const isOn = talk !== null && (mode === "room" ? talk.isListening : talk.isTakingSound);
+  const shown = mode === "room" && state === "paused" ? "muted" : state;
+  byId("state").dataset.state = state;
+  byId("state-text").textContent = t(`state.${shown}`, { percent: talk?.percent ?? 0 });
+  document.body.dataset.state = state;
+  const microphone = byId("microphone");
+  microphone.setAttribute("aria-pressed", String(isOn));
+  microphone.setAttribute("aria-busy", String(state === "connecting" || state === "finishing"));
+  microphone.setAttribute("aria-label", t(isOn ? "microphone.stop" : "microphone.start"));
+  microphone.disabled = state === "finishing";
+  byId("microphone-icon").setAttribute("href", isOn && mode !== "room" ? "#i-stop" : "#i-mic");
+  const isPaused = state === "paused";
+  byId("pause").disabled = mode === "room" || !(talk?.hasMicrophone && talk.isTakingSound);
+  byId("pause").setAttribute("aria-pressed", String(isPaused));
+  byId("pause").setAttribute("aria-label", t(isPaused ? "resume" : "pause"));
+  byId("pause").title = t(isPaused ? "resume" : "pause");
+  byId("pause-icon").setAttribute("href", isPaused ? "#i-play" : "#i-pause");
+  byId("send").disabled = !talk?.isListening;
+  byId("upload").disabled = talk !== null || mode === "room";
+  for (const one of document.querySelectorAll("#modes input")) one.disabled = talk !== null;
   languages.disabled = talk !== null;
   byId("swap").disabled = talk !== null || !languages.canSwap;
+  showTools();
 }
 
-async function toggle() {
-  if (talk) {
-    if (byId("microphone").getAttribute("aria-pressed") === "true") await talk.stop();
-    return;
-  }
-  showNotice("");
-  showState("idle", "Connecting …");
-  showMicrophone({ isOn: false, isBusy: true });
-  talk = new Talk();
-  allowChoice();
-  try {
-    await player.unlock();
-    await talk.start();
-  } catch (error) {
-    await talk.abandon();
-    talk = null;
-    allowChoice();
-    showMicrophone({ isOn: false });
-    showState("failed", "Stopped");
-    showNotice(error.message);
-  }
+function showTools() {
+  const isEmpty = transcript.entries.every(({ kind }) => kind !== "result" && kind !== "missing");
+  byId("download").disabled = isEmpty;
+  byId("clear").disabled = isEmpty || talk !== null;
 }
+
+function showLevel(value) {
+  byId("level").value = value;
+  byId("ring").style.setProperty("--level", value.toFixed(3));
+}
+
+function showLatency(ms) {
+  byId("latency").hidden = false;
+  byId("latency").title = t("late.latest");
+  byId("latency-text").textContent = seconds(ms);
+}
+
+function showQueue() {
+  byId("skip-speech").hidden = !player.isPlaying;
+  byId("queued").textContent = player.waiting > 0 ? String(player.waiting) : "";
+  document.body.dataset.speaking = String(player.isPlaying);
+}
+
+function tell({ key, values = {}, tone }) {
+  const named = { ...values };
+  if (key === "trouble.noPair") [named.from, named.to] = [languageName(values.from), languageName(values.to)];
+  notice.show(hasWords(key) ? t(key, named) : (values.message ?? key), tone);
+}
+
+function setMode(next) {
+  mode = next;
+  document.querySelector(`#modes input[value="${next}"]`).checked = true;
+  document.body.dataset.mode = next;
+  languages.isTwoWay = next === "two_way_auto";
+  const words = { one_way: ["from", "to"], two_way_auto: ["a", "b"], room: ["from", "hear"] }[next];
+  byId("from-label").dataset.t = `languages.${words[0]}`;
+  byId("to-label").dataset.t = `languages.${words[1]}`;
+  room.isShown = next === "room";
+  rename();
+}
+
+// Everything that is not in the document's own words.
+function rename() {
+  for (const id of ["from-label", "to-label"]) byId(id).textContent = t(byId(id).dataset.t);
+  languages.rename();
+  conversation.setColumns({ mode, from: languages.from, to: languages.to });
+  conversation.refresh();
+  room.render();
+  show();
+}
+
+async function refreshLanguages() {
+  if (talk === null && document.visibilityState === "visible") {
+    const wasServed = isServed;
+    isServed = await languages.refresh();
+    if (!isServed && wasServed) notice.show(t("languages.none"), "quiet");
+    if (isServed && !wasServed) notice.clear();
+    if (talk === null) {
+      conversation.setColumns({ mode, from: languages.from, to: languages.to });
+      byId("swap").disabled = !languages.canSwap;
+    }
+  }
+  setTimeout(refreshLanguages, REFRESH_MS);
+}
+
+// ---------------------------------------------------------------------------------------- what a person does
+
+const KEYS = { Space: toggleMicrophone, Enter: () => talk?.sendNow(), KeyP: () => mode === "room" || talk?.pause() };
 
 function onKey(event) {
-  const isTyping = event.target.closest("select, input, textarea, button, a");
-  if (event.code !== "Space" || event.repeat || isTyping) return;
+  if (event.code === "Escape") closeMenu();
+  const isElsewhere = event.target.closest("select, input, textarea, button, a, dialog");
+  const work = KEYS[event.code];
+  if (!work || isElsewhere || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  toggle();
+  work();
 }
 
-async function begin() {
-  byId("microphone").addEventListener("click", toggle);
-  byId("swap").addEventListener("click", () => languages.swap());
-  byId("languages").addEventListener("change", allowChoice);
-  byId("aloud").addEventListener("change", ({ target }) => target.checked || player.stop());
+function closeMenu() {
+  byId("downloads").hidden = true;
+  byId("download").setAttribute("aria-expanded", "false");
+}
+
+function onLanguageChosen() {
+  settings.set("from", languages.from);
+  settings.set("to", languages.to);
+  conversation.setColumns({ mode, from: languages.from, to: languages.to });
+  show();
+}
+
+function sendFile(file) {
+  if (file && talk === null && mode !== "room") begin((made) => made.sendFile(file));
+}
+
+function listenToControls() {
+  const on = (id, type, work) => byId(id).addEventListener(type, work);
+  on("microphone", "click", toggleMicrophone);
+  on("pause", "click", () => talk?.pause());
+  on("send", "click", () => talk?.sendNow());
+  on("swap", "click", () => {
+    languages.swap();
+    onLanguageChosen();
+  });
+  on("languages", "change", onLanguageChosen);
+  on("modes", "change", ({ target }) => {
+    settings.set("mode", target.value);
+    setMode(target.value);
+  });
+  on("aloud", "change", ({ target }) => {
+    settings.set("aloud", target.checked);
+    if (!target.checked) player.stop();
+  });
+  on("speed", "change", ({ target }) => {
+    settings.set("speed", target.value);
+    player.speed = target.value;
+  });
+  on("skip-speech", "click", () => player.skip());
+  on("upload", "click", () => byId("file").click());
+  on("file", "change", ({ target }) => {
+    sendFile(target.files[0]);
+    target.value = "";
+  });
+  on("clear", "click", () => {
+    player.stop();
+    transcript.clear();
+    conversation.setColumns({ mode, from: languages.from, to: languages.to });
+    show();
+  });
+  on("download", "click", () => {
+    byId("downloads").hidden = !byId("downloads").hidden;
+    byId("download").setAttribute("aria-expanded", String(!byId("downloads").hidden));
+  });
+  on("downloads", "click", ({ target }) => {
+    const format = target.dataset.format;
+    if (!format) return;
+    saveFile(exportTranscript(transcript.entries, format, { startedAt: transcript.startedAt }));
+    closeMenu();
+  });
+  document.addEventListener("click", ({ target }) => target.closest(".menu") || closeMenu());
   document.addEventListener("keydown", onKey);
-  allowChoice();
-  const isServed = await languages.refresh();
-  if (talk) return;
-  allowChoice();
-  if (!isServed) showState("idle", "No node has told its languages yet");
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    sendFile(event.dataTransfer?.files[0]);
+  });
 }
 
-begin();
+function listenToParts() {
+  settings.addEventListener("language", rename);
+  player.addEventListener("change", showQueue);
+  player.addEventListener("trouble", ({ detail }) => detail.isRefused && tell({ key: "trouble.autoplay", tone: "warning" }));
+  transcript.addEventListener("change", showTools);
+  transcript.addEventListener("gone", showTools);
+}
+
+listenToControls();
+listenToParts();
+byId("aloud").checked = settings.get("aloud", true);
+byId("speed").value = settings.get("speed", "auto");
+player.speed = byId("speed").value;
+setMode(asked.get("room") ? "room" : (asked.get("mode") ?? settings.get("mode", "one_way")));
+refreshLanguages();

@@ -2,6 +2,7 @@
 // lets both listen to the same recording.
 
 export const FRAME_MS = 20;
+export const FRAME_SAMPLES = 320;
 const PAUSE_FRAMES = 500 / FRAME_MS;
 const LEARNING_FRAMES = 1000 / FRAME_MS;
 const PRE_ROLL_FRAMES = 300 / FRAME_MS;
