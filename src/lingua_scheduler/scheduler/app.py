@@ -20,6 +20,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
 from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.rooms import Rooms
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
@@ -130,7 +131,7 @@ def assemble(context: Context, bus: Bus) -> Scheduler:
     """The parts, each given what it needs; nodes and sessions meet only in `Routes`."""
     nodes = Nodes(context)
     routes = Routes(context, nodes, bus)
-    sessions = Sessions(context, Dispatch(context, nodes, routes), nodes.forget_owner)
+    sessions = Sessions(context, Dispatch(context, nodes, routes), Previews(context.metrics, nodes), nodes.forget_owner)
     routes.sessions = sessions
     sessions.rooms = Rooms(context, sessions, bus)
     nodes.owners = routes
@@ -153,7 +154,8 @@ def _inbox_config(phase2: Phase2Config) -> InboxConfig:
         count=phase2.stream_count,
         maxlen=phase2.stream_maxlen,
         dead_deliveries=phase2.dlq_max_deliveries,
-        dead_idle_ms=phase2.dlq_min_idle_ms,
+        dead_age_ms=phase2.dlq_min_idle_ms,
+        dlq_maxlen=phase2.dlq_maxlen if phase2.dlq_enabled else 0,
     )
 
 

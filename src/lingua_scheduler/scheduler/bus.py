@@ -25,7 +25,11 @@ _log = get_logger("scheduler.bus")
 REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
 RETRY_S = 0.5
-ORPHAN_ROUNDS = 15
+REDELIVER_ROUNDS = 2
+ORPHAN_ROUNDS = 4
+"""Rounds of upkeep from one look for inboxes that nobody has to the next."""
+ORPHAN_LOOKS = 4
+REASONS_MAX = 1_000
 PATIENCE_MS = 60_000
 """How long a message waits for Redis; a lease ends by then."""
 PATIENT_MAX = 1_000
@@ -97,6 +101,10 @@ class Bus:
         self._patient = 0
         self._peers: set[InstanceId] = set()
         self._missing: dict[InstanceId, int] = {}
+        self._unfinished: set[InstanceId] = set()
+        self._orphans: set[InstanceId] = set()
+        self._rounds = 0
+        self._reasons: OrderedDict[str, str] = OrderedDict()
         self._turns: dict[InstanceId, asyncio.Lock] = {}
 
     # ------------------------------------------------------------------------------- towards peers
@@ -207,36 +215,48 @@ class Bus:
         Returns these. Raises StoreError.
         """
         me = self._context.instance_id
-        await self._handle_all(await self._inbox.redeliver())
-        if given_up := await self._inbox.give_up(me, "failed again and again"):
-            _log.error("messages given up", count=given_up)
-        gone = (self._peers - alive) | await self._orphans()
+        self._rounds += 1
+        if self._rounds % REDELIVER_ROUNDS == 0 and (failed := await self._inbox.redeliver()):
+            await self._handle_all(failed)
+            await self._give_up(me)
+        if self._rounds % ORPHAN_ROUNDS == 0:
+            await self._look_for_orphans()
+        gone = (self._peers - alive) | self._orphans | (self._unfinished - alive)
         self._peers = alive - {me}
         for dead in sorted(gone):
             self._owners.pop(dead, None)
-            self._turns.pop(dead, None)
             _log.warning("taking over an inbox", instance=dead)
-            await self._take_over(dead)
+            self._unfinished.add(dead)
+            if await self._take_over(dead):
+                self._unfinished.discard(dead)
         return gone
 
-    async def _orphans(self) -> set[InstanceId]:
-        """Inboxes without an instance for `ORPHAN_ROUNDS`: their fleet died before anybody could take them over."""
+    async def _look_for_orphans(self) -> None:
+        """Inboxes without an instance at `ORPHAN_LOOKS`: their fleet died before anybody could take them over."""
         dead = await self._context.store.instances.dead()
         self._missing = {one: self._missing.get(one, 0) + 1 for one in dead}
-        return {one for one, rounds in self._missing.items() if rounds >= ORPHAN_ROUNDS}
+        self._orphans = {one for one, looks in self._missing.items() if looks >= ORPHAN_LOOKS}
+
+    async def _give_up(self, inbox_of: InstanceId, *, at_once: bool = False) -> None:
+        if count := await self._inbox.give_up(inbox_of, self._reasons, at_once=at_once):
+            _log.error("messages given up", inbox=inbox_of, count=count)
 
     def forget_peers(self) -> None:
         """Redis was away: whose presence is missing may only not have renewed it yet."""
         self._peers.clear()
         self._missing.clear()
+        self._orphans.clear()
+        self._unfinished.clear()
 
     async def close(self) -> None:
         """Graceful stop: handle what the inbox still holds, so that peers hear what cannot be done, then remove it."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+        me = self._context.instance_id
         try:
-            await self._take_over(self._context.instance_id)
+            while not await self._take_over(me):
+                await self._give_up(me, at_once=True)
         except StoreError as error:
             _log.warning("inbox not removed", cause=str(error))
 
@@ -246,11 +266,17 @@ class Bus:
         except StoreError as error:
             _log.info("inbox not made", cause=str(error))
 
-    async def _take_over(self, dead: InstanceId) -> None:
-        """Handle what an instance left, then remove its inbox. Peers doing the same get other entries."""
+    async def _take_over(self, dead: InstanceId) -> bool:
+        """Handle what an instance left, then remove its inbox. Peers doing the same get other entries.
+
+        False where some are left: they failed, or a peer has them; they come again with a later round.
+        """
         while entries := await self._inbox.take_over(dead):
             await self._handle_all(entries)
-        await self._inbox.remove(dead)
+        if await self._inbox.remove(dead):
+            return True
+        await self._give_up(dead)
+        return False
 
     async def _handle_all(self, entries: list[Entry]) -> None:
         """What fails stays pending: it is delivered again, and in the end given up as a dead letter."""
@@ -263,6 +289,9 @@ class Bus:
             self._handle(wire.decode_bus(entry.payload))
         except Exception as error:  # noqa: BLE001 - one entry that hits a bug must not block the inbox behind it
             _log.error("message failed", entry=entry.entry_id, error=repr(error))
+            self._reasons[entry.entry_id] = repr(error)
+            if len(self._reasons) > REASONS_MAX:
+                self._reasons.popitem(last=False)
             return False
         return True
 

@@ -7,7 +7,7 @@ from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import OWNER_TTL_MS, PRESENCE_TTL_MS
 from lingua_scheduler.store.records import OwnedKind, OwnerReply, Presence, ReapReply, Word
-from lingua_scheduler.store.replies import held_jobs, number, offers, text, texts
+from lingua_scheduler.store.replies import held_jobs, items, number, offers, text, texts
 
 _CLAIM = Script("claim_owner")
 _RENEW = Script("renew_owner")
@@ -52,20 +52,18 @@ class InstanceStore:
     async def _known(self) -> "list[tuple[InstanceId, Presence | None]]":
         """By id. Names of instances that are gone, inbox and all, are removed on the way."""
         names = [InstanceId(name) for name in sorted(texts(await self._client.call("SMEMBERS", self._keys.instances)))]
-        commands = [
-            command
-            for name in names
-            for command in (("GET", self._keys.presence(name)), ("EXISTS", self._keys.inbox(name)))
-        ]
-        replies = await self._client.pipeline(commands)
-        rows = list(zip(names, replies[::2], replies[1::2], strict=True))
-        if gone := [name for name, value, has_inbox in rows if value is None and not has_inbox]:
-            await self._client.call("SREM", self._keys.instances, *gone)
-        return [
+        if not names:
+            return []
+        values = items(await self._client.call("MGET", *map(self._keys.presence, names)))
+        known = [
             (name, None if value is None else msgspec.json.decode(text(value), type=Presence))
-            for name, value, _ in rows
-            if name not in gone
+            for name, value in zip(names, values, strict=True)
         ]
+        missing = [name for name, presence in known if presence is None]
+        has_inbox = await self._client.pipeline([("EXISTS", self._keys.inbox(name)) for name in missing])
+        if gone := [name for name, is_there in zip(missing, has_inbox, strict=True) if not is_there]:
+            await self._client.call("SREM", self._keys.instances, *gone)
+        return [(name, presence) for name, presence in known if name not in gone]
 
     async def is_alive(self, instance_id: InstanceId) -> bool:
         return bool(await self._client.call("EXISTS", self._keys.presence(instance_id)))

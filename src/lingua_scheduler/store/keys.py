@@ -25,6 +25,7 @@ SESSION_TTL_MS = 300_000
 QUEUE_TTL_MS = 3_600_000
 PRESENCE_TTL_MS = 30_000
 OWNER_TTL_MS = 45_000
+DLQ_TTL_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ KEY_TABLE: tuple[Key, ...] = (
     Key(
         "lingua:streams:{instance:<instance>}:dlq",
         "stream",
-        "trimmed to about 10,000; removed after the instance",
+        "trimmed to about 10,000; a day from the removal of the inbox",
         "whoever gave up an entry",
         "inbox entries that could not be processed, with the reason",
     ),

@@ -41,6 +41,8 @@ class Word(StrEnum):
     TOO_MANY_MARKS = "TOO_MANY_MARKS"
     UNKNOWN_ENTRY = "UNKNOWN_ENTRY"
     """The inbox holds no such entry (any more)."""
+    NOT_EMPTY = "NOT_EMPTY"
+    """The inbox holds entries that nobody has dealt with."""
     HELD = "HELD"
     """Somebody else owns it."""
     LOST = "LOST"

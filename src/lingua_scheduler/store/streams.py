@@ -1,24 +1,26 @@
 """Messages between instances: one inbox (a Redis stream) per instance, read in blocks on a connection of its own.
 
 An entry is delivered at least once: it stays pending until `done` says that its effect has happened, and what an
-instance that died had pending, or never read, is taken over by another. An entry that was delivered ten times over a
-minute goes to the dead-letter stream with its reason. A stream holds about 10,000 entries: past that the oldest are
+instance that died had pending, or never read, is taken over by another. An entry that was delivered ten times and is a
+minute old goes to the dead-letter stream with its reason. A stream holds about 10,000 entries: past that the oldest are
 dropped, for a receiver so far behind is as good as gone; `state` shows who is behind.
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 
 from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.store.client import RedisClient, Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.keys import Keys
+from lingua_scheduler.store.keys import DLQ_TTL_MS, Keys
+from lingua_scheduler.store.records import Word
 from lingua_scheduler.store.replies import items, number, text
 from lingua_scheduler.store.servers import Finder
 
 _DEAD_LETTER = Script("dead_letter")
+_REMOVE = Script("remove_inbox")
 _FIELD = "message"
 _SLACK_MS = 2000
 
@@ -35,7 +37,10 @@ class InboxConfig:
     maxlen: int = 10_000
     reclaim_idle_ms: int = 5000
     dead_deliveries: int = 10
-    dead_idle_ms: int = 60_000
+    dead_age_ms: int = 60_000
+    """Since it was written: each delivery would start an idle time anew."""
+    dlq_maxlen: int = 10_000
+    """Dead letters that are kept; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Inbox:
         self._keys = run.keys
         self._reader = reader
         self._me = instance_id
+        self._claimed_to: dict[InstanceId, str] = {}
         self._config = config
 
     @staticmethod
@@ -118,9 +124,9 @@ class Inbox:
             commands += [("XACK", inbox, self._config.group, *ids), ("XDEL", inbox, *ids)]
         await self._client.pipeline(commands)
 
-    async def close_down(self) -> None:
-        """A graceful stop, after the inbox was emptied: the streams are removed."""
-        await self.remove(self._me)
+    async def close_down(self) -> bool:
+        """A graceful stop, after the inbox was emptied: it is removed."""
+        return await self.remove(self._me)
 
     # ------------------------------------------------------------------------------- other inboxes
 
@@ -148,25 +154,38 @@ class Inbox:
                 raise
             return []
 
-    async def remove(self, instance_id: InstanceId) -> None:
-        """The instance's streams, dead letters included."""
-        await self._client.call("DEL", self._keys.inbox(instance_id), self._keys.dlq(instance_id))
+    async def remove(self, instance_id: InstanceId) -> bool:
+        """The instance's inbox, once it is empty; False where it is not. Its dead letters stay for a day."""
+        keys = (self._keys.inbox(instance_id), self._keys.dlq(instance_id))
+        reply = await self._run.on_keys(_REMOVE, keys, DLQ_TTL_MS)
+        return Word(text(reply[0])) is Word.OK
 
-    async def give_up(self, inbox_of: InstanceId, reason: str) -> int:
-        """Entries delivered `dead_deliveries` times and untouched for `dead_idle_ms` become dead letters; how many."""
+    async def give_up(self, inbox_of: InstanceId, reasons: Mapping[str, str], *, at_once: bool = False) -> int:
+        """Dead letters are made of entries delivered `dead_deliveries` times and `dead_age_ms` old; how many.
+
+        `reasons` tell by entry id why its effect failed. `at_once`: of every entry that is pending.
+        """
         config, inbox = self._config, self._keys.inbox(inbox_of)
-        words = ("XPENDING", inbox, config.group, "IDLE", config.dead_idle_ms, "-", "+", config.count)
+        words = ("XPENDING", inbox, config.group, "-", "+", config.count)
         try:
-            rows = [items(row) for row in items(await self._client.call(*words))]
+            pending, time = await self._client.pipeline([words, ("TIME",)])
         except StoreError as fault:
             if "NOGROUP" not in str(fault):
                 raise
             return 0
-        overdue = [text(row[0]) for row in rows if number(row[3]) >= config.dead_deliveries]
+        seconds, micros = map(number, items(time))
+        written_before_ms = seconds * 1000 + micros // 1000 - config.dead_age_ms
+        given_up = [
+            entry_id
+            for entry_id, _, _, deliveries in ((text(row[0]), *row[1:]) for row in map(items, items(pending)))
+            if at_once
+            or (number(deliveries) >= config.dead_deliveries and int(entry_id.partition("-")[0]) <= written_before_ms)
+        ]
         keys = (inbox, self._keys.dlq(inbox_of))
-        for entry_id in overdue:
-            await self._run.on_keys(_DEAD_LETTER, keys, config.group, entry_id, reason, config.maxlen)
-        return len(overdue)
+        for entry_id in given_up:
+            reason = reasons.get(entry_id, "its effect never happened")
+            await self._run.on_keys(_DEAD_LETTER, keys, config.group, entry_id, reason, config.dlq_maxlen)
+        return len(given_up)
 
     async def state(self, instance_id: InstanceId) -> InboxState:
         inbox = self._keys.inbox(instance_id)
@@ -179,8 +198,8 @@ class Inbox:
     async def _claim(self, inbox_of: InstanceId) -> list[Entry]:
         config = self._config
         words = (
-            "XAUTOCLAIM", self._keys.inbox(inbox_of), config.group, self._me, config.reclaim_idle_ms, "0",
-            "COUNT", config.count,
+            "XAUTOCLAIM", self._keys.inbox(inbox_of), config.group, self._me, config.reclaim_idle_ms,
+            self._claimed_to.get(inbox_of, "0"), "COUNT", config.count,
         )  # fmt: skip
         try:
             reply = items(await self._client.call(*words))
@@ -188,6 +207,11 @@ class Inbox:
             if "NOGROUP" not in str(fault):
                 raise
             return []
+        # The next call goes on behind these: many that fail again and again must not hide the rest.
+        if (claimed_to := text(reply[0])) == "0-0":
+            self._claimed_to.pop(inbox_of, None)
+        else:
+            self._claimed_to[inbox_of] = claimed_to
         return self._entries(inbox_of, [["", reply[1]]])
 
     def _entries(self, inbox_of: InstanceId, reply: Reply) -> list[Entry]:

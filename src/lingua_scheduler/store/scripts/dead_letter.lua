@@ -1,4 +1,5 @@
 -- dead_letter: moves an entry that could not be processed from an inbox to its dead-letter stream, with the reason.
+-- With maxlen 0 nothing is kept of it.
 -- KEYS: inbox dlq
 -- ARGV: stated group entry reason maxlen
 -- Reply: OK | UNKNOWN_ENTRY
@@ -11,7 +12,9 @@ if not found then
   redis.call('XACK', inbox, group, entry)
   return { 'UNKNOWN_ENTRY' }
 end
-redis.call('XADD', dlq, 'MAXLEN', '~', maxlen, '*', 'entry', entry, 'reason', reason, unpack(found[2]))
+if maxlen ~= '0' then
+  redis.call('XADD', dlq, 'MAXLEN', '~', maxlen, '*', 'entry', entry, 'reason', reason, unpack(found[2]))
+end
 redis.call('XACK', inbox, group, entry)
 redis.call('XDEL', inbox, entry)
 return { 'OK' }
