@@ -58,7 +58,7 @@ ASSIGN = node_wire.JobAssign(
 def test_every_message_comes_back_as_it_went(name: str, struct: type[wire.Wire], data: st.DataObject):
     message = data.draw(strategies.message(struct))
     frame = codec.encode(message)
-    if isinstance(message, node_wire.JobAssign):
+    if isinstance(message, node_wire.JobAssign | node_wire.JobPreview):
         message = msgspec.structs.replace(message, audio="")
         frame = codec.encode(message)
     assert DIRECTIONS[name][1](frame.decode()) == message

@@ -14,7 +14,7 @@ import pybase64
 
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.messages import AudioChunk, ClientMessage, ServerMessage, Wire
-from lingua_scheduler.protocol.node import JobAssign, JobResult, NodeMessage, SchedulerMessage
+from lingua_scheduler.protocol.node import JobAssign, JobPreview, JobResult, NodeMessage, SchedulerMessage
 
 _T = TypeVar("_T")
 
@@ -136,16 +136,16 @@ def decode_node(frame: str | bytes) -> NodeMessage:
 
 
 def decode_scheduler(frame: str | bytes) -> tuple[SchedulerMessage, bytes]:
-    """What the scheduler said to a node, and the audio of a `job_assign` (empty for the rest)."""
+    """What the scheduler said to a node, and the audio of a `job_assign` or `job_preview` (empty for the rest)."""
     if isinstance(frame, str):
         message = _decode(_scheduler_decoder, frame)
-        return message, decode_audio(message.audio) if isinstance(message, JobAssign) else b""
+        return message, decode_audio(message.audio) if isinstance(message, JobAssign | JobPreview) else b""
     header, audio = _split_header(frame)
     return _decode(_scheduler_decoder, header), audio
 
 
-def encode_assign(assign: JobAssign, audio: bytes, *, binary: bool) -> str | bytes:
-    """`job_assign` with `audio` in the form that the node asked for. `assign.audio` is to be empty."""
+def encode_assign(assign: JobAssign | JobPreview, audio: bytes, *, binary: bool) -> str | bytes:
+    """`job_assign` or `job_preview` with `audio` in the form that the node asked for. `assign.audio` is to be empty."""
     if not binary:
         return encode(msgspec.structs.replace(assign, audio=encode_audio(audio))).decode()
     return _join_header(assign, audio)

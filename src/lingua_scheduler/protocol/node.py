@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from lingua_scheduler.protocol.messages import ErrorMessage, Features, Part, Pipeline, SegmentsMeta, Wire
 
+JOB_PREVIEW = "job_preview"
+"""2: among the `advanced_features` of a node that takes previews."""
+
 NodeStatus = Literal["registering", "ready", "degraded", "draining", "offline"]
 
 # ------------------------------------------------------------------------------------------- node → scheduler
@@ -279,6 +282,34 @@ class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
 
 
+class JobPreview(Wire, tag="job_preview", frozen=True, kw_only=True):
+    """2, for nodes that announce `job_preview`: more of an utterance that somebody is still speaking.
+
+    No job: it is not answered, holds no slot, and may be dropped by anybody. What the node makes of it comes as
+    `asr_partial` under the id of the job to come, until the `job_assign` of the utterance or the next utterance ends
+    it.
+    """
+
+    job_id: str
+    session_id: str
+    utterance_index: int
+    src_lang: str
+    tgt_lang: str
+    pipeline: Pipeline
+    audio: str
+    """Base64 of what is new; empty inside the binary form, where the raw bytes follow the header."""
+    audio_format: str
+    sample_rate: int
+    at_bytes: int
+    """Where `audio` begins in the utterance's audio. 0: from its start, whatever the node has of it already."""
+    partial_update_interval_ms: int
+    trace_id: str
+    mode: str | None = None
+    lang_a: str | None = None
+    lang_b: str | None = None
+    auto_langs: list[str] | None = None
+
+
 class JobCancel(Wire, tag="job_cancel", frozen=True, kw_only=True):
     job_id: str
     trace_id: str
@@ -290,4 +321,4 @@ class NodeControl(Wire, tag="node_control", frozen=True, kw_only=True):
     reason: str
 
 
-SchedulerMessage = NodeRegisterAck | ErrorMessage | JobAssign | JobCancel | NodeControl
+SchedulerMessage = NodeRegisterAck | ErrorMessage | JobAssign | JobPreview | JobCancel | NodeControl

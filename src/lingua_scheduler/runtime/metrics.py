@@ -20,6 +20,9 @@ class Metrics:
             "lingua_nodes_passed_over", "Nodes that could not take a job, when none could", ["why"], registry=registry
         )
         self.refused = Counter("lingua_refused_reports", "Reports of nodes refused", ["why"], registry=registry)
+        self.previews = Counter(
+            "lingua_previews", "Speech shown to a node while it was spoken, or not", ["outcome"], registry=registry
+        )
         self.retries = Counter("lingua_job_retries", "Further attempts, by cause", ["cause"], registry=registry)
         self.crashes = Counter("lingua_machine_crashes", "Sessions or nodes ended by a bug", registry=registry)
         self.store_failures = Counter("lingua_store_failures", "Calls to Redis that failed", registry=registry)

@@ -89,6 +89,9 @@ class Nodes:
     def get(self, node_id: NodeId) -> Registered | None:
         return self._by_id.get(node_id)
 
+    def all(self) -> list[Registered]:
+        return list(self._by_id.values())
+
     def connections(self) -> "list[NodeConnection]":
         return list(self._connections)
 
@@ -192,15 +195,24 @@ class NodeConnection:
         self._nodes = nodes
         self._socket = socket
         config = context.config
-        machine = NodeMachine(
+        self._machine = NodeMachine(
             health=config.node_health,
             default_capacity=config.scheduler.max_concurrent_jobs_per_node,
             fresh_node_id=ids.new_node_id(),
             now_ms=context.clock.now_ms(),
         )
         self.driver = Driver[node.NodeEvent, node.NodeEffect](
-            machine, self._perform, node.TimeReached(), context.timers, context.clock, self._crashed
+            self._machine, self._perform, node.TimeReached(), context.timers, context.clock, self._crashed
         )
+
+    @property
+    def status(self) -> node.StoredStatus:
+        return self._machine.status
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the node has not read yet."""
+        return self._socket.queued_bytes
 
     async def run(self) -> None:
         """Handle frames until the socket is closed."""

@@ -66,7 +66,7 @@ class Routes:
     # ------------------------------------------------------------------------------- from nodes and the store
 
     def owner_of(self, job_id: JobId) -> JobOwner | None:
-        return self.sessions.owner_of(job_id) or self._bus.owner_of(job_id)
+        return self.sessions.owner_of(job_id) or self._bus.owner_of(job_id) or self.sessions.previews.owner_of(job_id)
 
     def offered(self, offers: tuple[Offer, ...]) -> None:
         """Slots became free: those who wait for them ask again."""

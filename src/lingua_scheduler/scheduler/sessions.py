@@ -27,6 +27,7 @@ from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
+from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -116,10 +117,13 @@ class SessionActor:
                     self._registry.rooms.spoke(self.session_id)
                 self._context.metrics.utterances.labels(spec.utterance.reason.value).inc()
                 self.jobs.post(job.JobRequested(spec))
+                self._registry.previews.began(spec.job_id)
             case session.SendToRoom():
                 self._registry.rooms.deliver(self.session_id, effect)
             case session.NoteSpeech():
                 self._registry.rooms.spoke(self.session_id)
+            case session.PreviewSpeech():
+                self._registry.previews.show(effect, self.session.post)
             case session.CancelJob(job_id, reason):
                 self.jobs.post(job.CancelRequested(job_id, reason))
             case session.EndSession(reason):
@@ -153,6 +157,7 @@ class SessionActor:
     def _end(self, reason: str) -> None:
         self.is_ended = True
         self.session.stop()
+        self._registry.previews.over(self.session_id)
         self.jobs.post(job.SessionEnded())
         if self.client is not None:
             self.client.session_ended(reason)
@@ -238,8 +243,15 @@ def _identity(opening: Opening, epoch_ms: int) -> SessionIdentity:
 class Sessions:
     """All sessions of this instance, by id, and who owns which open job."""
 
-    def __init__(self, context: Context, dispatcher: Dispatcher, forget_owner: Callable[[SessionActor], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        dispatcher: Dispatcher,
+        previews: Previews,
+        forget_owner: Callable[[SessionActor], None],
+    ) -> None:
         self.dispatcher = dispatcher
+        self.previews = previews
         self._context = context
         self._forget_owner = forget_owner
         self.rooms: Rooms

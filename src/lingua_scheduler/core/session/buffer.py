@@ -21,6 +21,11 @@ class AudioBuffer:
         self.line_samples = 0
         self._parts: list[bytes] = []
 
+    @property
+    def chunks(self) -> tuple[bytes, ...]:
+        """What is collected, as it came."""
+        return tuple(self._parts)
+
     def append(self, audio: bytes) -> None:
         """Keep a chunk; PeerError INVALID_MESSAGE, and nothing kept, where it is not whole.
 

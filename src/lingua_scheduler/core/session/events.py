@@ -4,7 +4,7 @@ Events are past tense and come from the client's connection, from the job machin
 imperative and are performed by the shell in the order given.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lingua_scheduler.core.utterance import Audience, AudioFormat, JobSpec, Outcome, Speaker
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -195,6 +195,21 @@ class StartJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewSpeech:
+    """Somebody is speaking and wants to read along: show what there is of the utterance to a node, or drop this."""
+
+    job_id: JobId
+    """Of the job to come; partial texts come back under it, as `PartialArrived`."""
+    index: int
+    speaker: Speaker
+    tgt_lang: Language
+    chunks: tuple[bytes, ...] = field(repr=False)
+    """All of the utterance so far. A later effect of the same utterance begins with the same chunks."""
+    audio_format: AudioFormat
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
 class CancelJob:
     job_id: JobId
     reason: str
@@ -225,4 +240,4 @@ class EndSession:
 
 
 Line = TranslationResult | MissingResult
-SessionEffect = Send | StartJob | CancelJob | SendToRoom | NoteSpeech | EndSession
+SessionEffect = Send | StartJob | PreviewSpeech | CancelJob | SendToRoom | NoteSpeech | EndSession

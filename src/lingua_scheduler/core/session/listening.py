@@ -9,6 +9,7 @@ from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.endpointing import Speech
 from lingua_scheduler.core.session.intake import Collected, Intake
 from lingua_scheduler.core.session.numbers import NUMBER_MAX
+from lingua_scheduler.core.session.preview import Preview
 from lingua_scheduler.core.session.voice import Effects, Voice
 from lingua_scheduler.core.utterance import FinalizeReason
 from lingua_scheduler.protocol.audio import valid_rate
@@ -19,7 +20,7 @@ from lingua_scheduler.protocol.messages import Backpressure
 class Listening:
     """Hands each utterance on when it ends, whatever ended it."""
 
-    __slots__ = ("_backlog", "_config", "_identity", "_press_again_ms", "_press_bytes", "_voice", "intake")
+    __slots__ = ("_backlog", "_config", "_identity", "_press_again_ms", "_press_bytes", "_voice", "intake", "preview")
 
     def __init__(self, config: SessionConfig, identity: SessionIdentity, backlog: Backlog, voice: Voice) -> None:
         self._config = config
@@ -27,6 +28,7 @@ class Listening:
         self._backlog = backlog
         self._voice = voice
         self.intake = Intake(config, identity)
+        self.preview = Preview(config, identity, self.intake, backlog, voice)
         level = config.pause_level if identity.protocol == "1.0" else config.slow_level
         self._press_bytes = int(config.session_buffer_bytes_max * level)
         self._press_again_ms = 0
@@ -43,6 +45,8 @@ class Listening:
         if reason is not None:
             self.seal(reason, now_ms, out)
             return False
+        if event.audio:
+            self.preview.grew(now_ms, out)
         return not (is_first or event.is_final)
 
     def on_utterance(self, event: ev.UtteranceArrived, now_ms: int, out: Effects) -> None:
@@ -84,6 +88,7 @@ class Listening:
 
     def check(self) -> None:
         self.intake.check()
+        self.preview.check()
         self._backlog.check(self.intake.buffer.size_bytes)
 
     def _is_new(self, seq: int, out: Effects) -> bool:

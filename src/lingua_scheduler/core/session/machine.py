@@ -6,6 +6,8 @@ The parts do the work, this file joins them and owns the session's life.
 
     ChunkArrived ─▶ Listening, Intake ─▶ Backlog ─StartJob─▶ … ─JobConcluded─▶ Backlog ─▶ Delivery ─Send─▶
                     what is one utterance  what runs, Groups                              order, outbox
+         Preview ─PreviewSpeech─▶ … ─PartialArrived─▶ Preview ─Send─▶
+         what is being said: best effort, changes nothing
 
 Life of a session (tables in `life.py`):
 
@@ -53,7 +55,6 @@ from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Effects, Oddity, Voice
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.messages import (
-    AsrPartial,
     Goaway,
     ServerHeartbeat,
     SessionCloseAck,
@@ -219,7 +220,7 @@ class SessionMachine:
             case ev.PartialArrived(job_id) if not self._backlog.delivery.shows_partials_of(job_id):
                 pass  # another job recognises the same speech, and its texts are shown
             case ev.PartialArrived():
-                self._on_partial(event, out)
+                self._listening.preview.on_partial(event, out)
             case ev.AudienceChanged(audience):
                 self._listening.intake.audience = audience
             case ev.LineArrived(line):
@@ -259,22 +260,6 @@ class SessionMachine:
             return
         elapsed_ms = now_ms - slot.utterance.finalized_at_ms
         self._voice.tell(event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code)
-
-    def _on_partial(self, event: ev.PartialArrived, out: Effects) -> None:
-        slot = self._backlog.delivery.slots.get(event.job_id)
-        if slot is None or slot.outcome is not None:
-            self._voice.count("unknown_job")
-            return
-        message = AsrPartial(
-            session_id=self._session_id,
-            utterance_index=slot.index,
-            job_id=slot.job_id,
-            text=event.text,
-            is_final=event.is_final,
-            trace_id=slot.utterance.speaker.trace_id,
-            stable_chars=event.stable_chars if self._identity.protocol == "1.1" else None,
-        )
-        self._voice.send(message, out)
 
     def _tell_outage(self, out: Effects) -> None:
         """Once per outage, as soon as there is a client to tell."""

@@ -21,6 +21,7 @@ Oddity = Literal[
     "repeated_utterance",
     "repeated_line",
     "undelivered_result",
+    "unstable_partial",
 ]
 """What is survived and counted."""
 
