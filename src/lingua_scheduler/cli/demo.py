@@ -26,6 +26,7 @@ _EXAMPLES = """\
   lingua demo --from zh --to en
   lingua demo --file interview.wav --from en --to pt
   lingua demo --keep --port 5010
+  lingua demo --room
   lingua demo --json | tail -1"""
 _SERVED_POLL_S = 0.05
 
@@ -38,6 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--out", type=Path, default=Path("lingua-demo"), metavar="DIR", help="for the WAV files")
     parser.add_argument("--engines", default="demo", metavar="LIST", help="as for `lingua node`")
     parser.add_argument("--port", type=arguments.port, default=0, help="default: any that is free")
+    parser.add_argument("--room", action="store_true", help="speak in a room: each listener in another language")
     parser.add_argument("--keep", action="store_true", help="go on serving afterwards, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="a JSON object on the last line of stdout")
     arguments.add_pace(parser)
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.runtime.logs import configure_logs
 
     configure_logs("error", "text")
-    return loop.run(_demo(args, console))
+    return loop.run(_room_demo(args, console) if args.room else _demo(args, console))
 
 
 async def _demo(args: argparse.Namespace, console: Console) -> int:
@@ -61,6 +63,22 @@ async def _demo(args: argparse.Namespace, console: Console) -> int:
         if args.keep:
             console.line(f"still serving {scheduler.url}/ until Ctrl-C")
             await scheduler.wait_stopped()
+    return code
+
+
+async def _room_demo(args: argparse.Namespace, console: Console) -> int:
+    from lingua_scheduler.cli.room_demo import RoomDemo
+
+    recording = _recording(args)
+    _check_engines(args)
+    arguments.check_sound_file(recording.path)
+    demo = RoomDemo(args, console, recording.path, recording.transcript)
+    async with _scheduler(args, console) as here, _node(args, console, here.url):
+        await _wait_served(here, args.src, args.tgt)
+        code = await demo.run(here)
+        if args.keep:
+            console.line(f"still serving {here.url}/ until Ctrl-C")
+            await here.wait_stopped()
     return code
 
 

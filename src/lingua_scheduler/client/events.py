@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lingua_scheduler.client.errors import ClientError
+from lingua_scheduler.client.rooms import Request
 from lingua_scheduler.protocol.codec import BinaryChunk, BinaryPing
 from lingua_scheduler.protocol.messages import ClientMessage, ServerMessage
 
@@ -40,6 +41,13 @@ class AudioSpoken:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomAsked:
+    """Something about rooms; it is sent when there is a connection."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class FinishRequested:
     """No more audio comes: results are waited for."""
 
@@ -55,7 +63,15 @@ class TimeReached:
 
 
 ClientEvent = (
-    Started | SocketOpened | SocketLost | MessageArrived | AudioSpoken | FinishRequested | Abandoned | TimeReached
+    Started
+    | SocketOpened
+    | SocketLost
+    | MessageArrived
+    | AudioSpoken
+    | RoomAsked
+    | FinishRequested
+    | Abandoned
+    | TimeReached
 )
 
 # ------------------------------------------------------------------------------------------- effects

@@ -26,17 +26,21 @@ from `first_retry_ms` to `longest_retry_ms`, each wait drawn from its upper half
 """
 
 import random
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from lingua_scheduler.client import events as ev
 from lingua_scheduler.client.errors import ClientError
 from lingua_scheduler.client.ring import Chunk, Ring
+from lingua_scheduler.client.rooms import Request
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.codec import BinaryChunk, BinaryPing, encode_audio
 from lingua_scheduler.protocol.errors import ErrorCode
 
 DEAD_AFTER = 2.5
+ASKED_MAX = 64
+"""What may be asked of rooms while there is no connection; of more the oldest is forgotten."""
 _FATAL = frozenset(
     {ErrorCode.SESSION_CLOSED, ErrorCode.INVALID_SESSION, ErrorCode.UNAUTHORIZED, ErrorCode.INTERNAL_ERROR}
 )
@@ -83,6 +87,7 @@ class ClientMachine:
         self._epoch_ms = epoch_ms
         self._ring = Ring(limits.ring_bytes_max)
         self._effects: list[ev.ClientEffect] = []
+        self._asked: deque[Request] = deque(maxlen=ASKED_MAX)
         self._resume_token = ""
         self._last_result_seq = 0
         self._is_finishing = False
@@ -101,7 +106,9 @@ class ClientMachine:
     def has_room(self) -> bool:
         return self._ring.has_room
 
-    def handle(self, event: ev.ClientEvent, now_ms: int) -> list[ev.ClientEffect]:
+    def handle(  # noqa: C901, PLR0912 - one line for each event
+        self, event: ev.ClientEvent, now_ms: int
+    ) -> list[ev.ClientEffect]:
         if self.phase is Phase.ENDED:
             return []
         was_full = not self._ring.has_room
@@ -119,6 +126,8 @@ class ClientMachine:
                 self._on_message(event.message, now_ms)
             case ev.AudioSpoken():
                 self._on_audio_spoken(event, now_ms)
+            case ev.RoomAsked():
+                self._asked.append(event.request)
             case ev.FinishRequested():
                 self._is_finishing = True
             case ev.Abandoned():
@@ -126,6 +135,8 @@ class ClientMachine:
             case ev.TimeReached():
                 self._on_time_reached(now_ms)
         if self.phase is Phase.LIVE:
+            while self._asked:
+                self._send(self._asked.popleft())
             self._flush(now_ms)
         if was_full and self._ring.has_room:
             self._effects.append(ev.MakeRoom())

@@ -23,6 +23,7 @@ from lingua_scheduler.client import events as ev
 from lingua_scheduler.client.dial import dial, session_url
 from lingua_scheduler.client.errors import ClientError
 from lingua_scheduler.client.machine import ClientMachine, Limits
+from lingua_scheduler.client.rooms import Request, RoomCalls
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol.audio import PCM16_BYTES_PER_SAMPLE, AudioFormat
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
@@ -81,7 +82,7 @@ async def connect(url: str, *, src: str, tgt: str, options: SessionOptions | Non
         await session.close()
 
 
-class Session:
+class Session(RoomCalls):
     """One conversation. Made by `connect`."""
 
     def __init__(self, url: str, src: str, tgt: str, options: SessionOptions) -> None:
@@ -163,6 +164,9 @@ class Session:
         self._timers.close()
 
     # ------------------------------------------------------------------------------------- out
+
+    def _ask(self, request: Request) -> None:
+        self._driver.post(ev.RoomAsked(request))
 
     async def _speak(self, audio: bytes, *, is_final: bool) -> None:
         await self._has_room.wait()
