@@ -53,7 +53,7 @@ async def dump(client: RedisClient) -> dict[str, Stored]:
     return found
 
 
-_LANE = "[^:~!]+[:~][^:~!]+"
+_LANE = "[^:~!@]+[:~][^:~!@]+"
 _VALUES = {"key": ".+", "lane": _LANE, "line": f"{_LANE}!?"}
 
 

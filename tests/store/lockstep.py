@@ -24,7 +24,6 @@ PATIENT_MS = 30_000
 START_MS = 1_800_000_000_000
 TTL_GRAIN_MS = 5000
 """Every TTL is a multiple of this: what is read back a moment later is rounded up to it."""
-CLASS = 1 << 20
 Seen = tuple[dict[str, Stored], list[NodeSnapshot], dict[JobId, JobStory | None], dict[SessionId, dict[str, str]]]
 
 
@@ -153,14 +152,18 @@ class LockStep:
         """What makes selection fast is true to the nodes: membership exact, never more pessimistic than the truth."""
         world, v1 = self.model.world, "lingua:v1:"
         lanes = {lane for node_id in world.trails for lane in world.lanes(node_id)}
-        stored = {name.removeprefix(f"{v1}lane:") for name in keys if name.startswith(f"{v1}lane:")}
+        stored = {name.removeprefix(f"{v1}lane:") for name in keys if name.startswith(f"{v1}lane:") and "@" not in name}
         assert stored == lanes
         for lane in lanes:
             scores = keys[f"{v1}lane:{lane}"]
+            for instance in ("here", "there"):
+                home = {node_id for node_id in scores if keys[f"{v1}node:{node_id}:home"] == instance}
+                part = {node_id: score for node_id, score in scores.items() if node_id in home}
+                assert keys.get(f"{v1}lane:{lane}@{instance}", {}) == part
             assert set(scores) == set(world.members(lane))
             waiting = f"{v1}queue:{lane}" in keys or f"{v1}queue:{lane}!" in keys
             for node_id, score in scores.items():
-                recorded, truth = score // CLASS, self._class_of(NodeId(node_id))
+                recorded, truth = score, self._class_of(NodeId(node_id))
                 watched = lane in keys.get(f"{v1}node:{node_id}:watched", set())
                 assert recorded <= truth, f"{lane} hides {node_id}: {recorded} instead of {truth}"
                 assert watched or recorded == 0, f"{node_id} is set aside in {lane} and nobody watches it"

@@ -21,7 +21,6 @@ from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId, S
 from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import lane_of
-from lingua_scheduler.store.nodes import instance_bucket
 from lingua_scheduler.store.records import Fence, Hold, JobReply, JobStatus, JobStory, OpenStatus
 from lingua_scheduler.store.replies import job_reply, mapping, number, text, texts
 
@@ -112,7 +111,7 @@ def request_words(request: SelectRequest) -> tuple[str | int, ...]:
         request.utterance_index, lane, ",".join(pairs), "" if is_whole else ",".join(pairs[1:]),
         ",".join(["", *sorted(request.services), ""]),
         request.lease_ms, request.wait_ms, request.trace_id, request.preferred_instance,
-        instance_bucket(request.preferred_instance), _listed(request.exclude), int(request.exclude_is_soft),
+        _listed(request.exclude), int(request.exclude_is_soft),
         request.affinity_node or "", request.affinity_wait_ms, request.bind or "",
         "" if request.session_epoch is None else request.session_epoch,
     )  # fmt: skip
@@ -170,6 +169,10 @@ def _story(job_id: JobId, fields: dict[str, str]) -> JobStory:
         pairs=tuple((Language(src), Language(tgt)) for src, tgt in pairs),
         trace_id=TraceId(fields.get("trace", "")),
         times_ms={name[:-3]: number(value) for name, value in fields.items() if name.endswith("_ms")},
-        choices={int(name[7:]): value for name, value in fields.items() if name.startswith("choice:")},
+        choices={
+            int(name[7:]): " ".join([value, *fields.get(f"others:{name[7:]}", "").split()])
+            for name, value in fields.items()
+            if name.startswith("choice:")
+        },
         causes={int(name[6:]): value for name, value in fields.items() if name.startswith("cause:")},
     )

@@ -72,6 +72,13 @@ KEY_TABLE: tuple[Key, ...] = (
         "lanes that set the node aside or have jobs waiting: looked at when a slot opens",
     ),
     Key(
+        "lingua:v1:node:<node>:home",
+        "string",
+        "none",
+        "register; removed with the node",
+        "the instance under which the node stands in its lanes: known when the node's hash has expired",
+    ),
+    Key(
         "lingua:v1:node:<node>:guests",
         "zset",
         "1 min after the last entry",
@@ -104,8 +111,15 @@ KEY_TABLE: tuple[Key, ...] = (
         "zset",
         "none",
         "heartbeat; members go with the node, empty lanes vanish",
-        "what selection draws from: node id → class × 2^20 + instance bucket. A lane is a pair <src>:<tgt>, or <a>~<b> "
-        "for both directions. Classes: 0 free, 1 free but degraded, 2 full, 3 full and degraded, 4 suspect, 5 draining",
+        "what selection draws from: node id → class. A lane is a pair <src>:<tgt>, or <a>~<b> for both directions. "
+        "Classes: 0 free, 1 free but degraded, 2 full, 3 full and degraded, 4 suspect, 5 draining",
+    ),
+    Key(
+        "lingua:v1:lane:<lane>@<instance>",
+        "zset",
+        "none",
+        "as its lane",
+        "the members of the lane that are connected to one instance, in the same classes",
     ),
     Key(
         "lingua:v1:queue:<line>",

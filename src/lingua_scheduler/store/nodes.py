@@ -1,7 +1,6 @@
 """Nodes in the store: registration, heartbeat with pools, status, marks, leaving; and what the pages show of them."""
 
 import json
-import zlib
 from collections.abc import Iterable
 from typing import cast
 
@@ -22,11 +21,6 @@ _OFFLINE = Script("node_offline")
 _MARK = Script("mark_unavailable")
 
 Pairs = tuple[tuple[Language, Language], ...]
-
-
-def instance_bucket(instance_id: InstanceId) -> int:
-    """Where an instance's nodes stand together in a lane: 20 bits. Two instances in one bucket only blur locality."""
-    return zlib.crc32(instance_id.encode()) & 0xFFFFF
 
 
 def reported_permille(load: NodeLoad) -> int:
@@ -51,7 +45,7 @@ class NodeStore:
         languages = registration.languages
         active = registration.message.active_jobs or []
         reply = await self._run(
-            _REGISTER, registration.node_id, instance_id, instance_bucket(instance_id), *_language_words(languages),
+            _REGISTER, registration.node_id, instance_id, *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
             details_json(registration), ",".join(["", *(job.job_id for job in active), ""]),
         )  # fmt: skip

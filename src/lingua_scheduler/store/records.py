@@ -193,7 +193,7 @@ class JobStory:
     times_ms: dict[str, int]
     """Server wall time of what happened: `created`, `queued`, `assigned`, `finished`, `lease_deadline`."""
     choices: dict[int, str] = field(default_factory=dict[int, str])
-    """By attempt, why that node: the rule and the candidates with their load in thousandths."""
+    """By attempt, why that node: the rule, the chosen one and the others weighed, each with its load in thousandths."""
     causes: dict[int, str] = field(default_factory=dict[int, str])
     """By attempt, why it did not succeed."""
 

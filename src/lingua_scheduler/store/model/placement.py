@@ -185,7 +185,7 @@ class Placement:
         world, request, job_id = self.world, self.request, self.request.job_id
         node, deadline = world.node(node_id), world.now + request.lease_ms
         assert node is not None
-        loads = {one: self._load(one) for one in drawn}
+        loads = {one: self._load(one) for one in (node_id, *drawn)}
         if self.job is not None:
             if self.job.line is not None:
                 world.lines[self.job.line].serve(job_id, world.now)

@@ -12,7 +12,7 @@ local stated, node, epoch, status, load, usage, services, asr, semantic, tts, pa
 local TTL_MS, PAIRS_MAX = 45000, 4096
 
 local now, key = clock(stated), v1 .. 'node:' .. node
-local was = redis.call('HMGET', key, 'epoch', 'status', 'services', 'pooled', 'capacity', 'bucket', 'asr_langs',
+local was = redis.call('HMGET', key, 'epoch', 'status', 'services', 'pooled', 'capacity', 'instance', 'asr_langs',
   'semantic_langs', 'tts_langs', 'pairs')
 if not was[1] then return { 'NODE_NOT_REGISTERED' } end
 if was[1] ~= epoch then return { 'STALE_EPOCH', tonumber(was[1]) } end
@@ -34,11 +34,11 @@ if pooled ~= was[4] then
   end
   if count > PAIRS_MAX then return { 'TOO_MANY_PAIRS' } end
   local is_full = redis.call('ZCARD', key .. ':jobs') >= tonumber(was[5])
-  local score = class_of(status, is_full) * CLASS + was[6]
+  local class = class_of(status, is_full)
   for _, pair in ipairs(redis.call('HKEYS', key .. ':pools')) do
     if wanted[pair] then wanted[pair] = nil else leave_pair(v1, node, pair) end
   end
-  for pair in pairs(wanted) do room_for_all = join_pair(v1, node, pair, score) and room_for_all end
+  for pair in pairs(wanted) do room_for_all = join_pair(v1, node, pair, class, was[6]) and room_for_all end
 end
 
 redis.call('HSET', key, 'status', status, 'load', load, 'usage', usage, 'last_heartbeat_ts', now, 'asr_langs', asr,

@@ -1,13 +1,13 @@
 -- register_node_v2: writes a node under a new epoch. It gets no jobs before its first heartbeat.
 -- KEYS: v1 session_area presence_area
--- ARGV: stated node instance bucket asr semantic tts pairs_served services capacity zone protocol details active
+-- ARGV: stated node instance asr semantic tts pairs_served services capacity zone protocol details active
 -- Reply: OK epoch {job attempt session owner node …} | NO_LANGUAGES
 -- Writes nothing unless OK. Repeated: a further epoch, no jobs.
--- uses: clock, job_facts, write_brief, settle
+-- uses: clock, job_facts, move_home, write_brief, settle
 -- The jobs are those that the node had and does not name in `active` (`,a,b,`): they have lost their slot.
 -- An epoch starts at the clock, so that it grows even where the key expired or Redis came back empty.
 local v1 = KEYS[1]
-local stated, node, instance, bucket, asr, semantic, tts, pairs_served, services, capacity, zone, protocol, details,
+local stated, node, instance, asr, semantic, tts, pairs_served, services, capacity, zone, protocol, details,
   active = unpack(ARGV)
 local TTL_MS = 45000
 
@@ -26,8 +26,9 @@ for _, job in ipairs(redis.call('ZRANGE', key .. ':jobs', 0, -1)) do
   end
 end
 
+move_home(v1, node, instance)
 redis.call('DEL', key, key .. ':guests')
-redis.call('HSET', key, 'epoch', epoch, 'status', 'registering', 'instance', instance, 'bucket', bucket,
+redis.call('HSET', key, 'epoch', epoch, 'status', 'registering', 'instance', instance,
   'asr_langs', asr, 'semantic_langs', semantic, 'tts_langs', tts, 'pairs', pairs_served, 'services', services,
   'capacity', capacity, 'zone', zone, 'protocol', protocol, 'details', details, 'load', 0, 'usage', '{}',
   'registered_ts', now, 'last_heartbeat_ts', now)

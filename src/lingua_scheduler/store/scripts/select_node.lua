@@ -1,7 +1,7 @@
 -- select_node: finds a node for an attempt of a job and reserves one of its slots, or puts the job into a queue.
 -- KEYS: v1 session_area presence_area
 -- ARGV: stated seed walked job job_key attempt session tenant index lane pairs_asked other_pairs services
--- ARGV: lease_ms wait_ms trace owner bucket exclude soft affinity affinity_wait_ms bind epoch
+-- ARGV: lease_ms wait_ms trace owner exclude soft affinity affinity_wait_ms bind epoch
 -- Reply: SELECTED node instance attempt why {node load …} | QUEUED position estimated_ms retry_ms
 --   | NO_NODE reason {why count …} | AGAIN walked | DONE job status | STALE_ATTEMPT attempt
 --   | STALE_EPOCH epoch
@@ -13,7 +13,7 @@
 -- AGAIN gets on; `walked` says where to go on among nodes that are open but not for this job, and is empty at first.
 local v1, session_area = KEYS[1], KEYS[2]
 local stated, seed, walked, job, job_key, attempt, session, tenant, index, lane, pairs_asked, other_pairs, services,
-  lease_ms, wait_ms, trace, owner, bucket, exclude, soft, affinity, affinity_wait_ms, bind, epoch = unpack(ARGV)
+  lease_ms, wait_ms, trace, owner, exclude, soft, affinity, affinity_wait_ms, bind, epoch = unpack(ARGV)
 local PROBES_MAX, REMOTE_PERMILLE = 64, 200
 
 local newer = newer_owner(session_area, session, epoch)
@@ -34,10 +34,10 @@ end
 
 local ask = { v1 = v1, session_area = session_area, now = clock(stated), seed = tonumber(seed), budget = PROBES_MAX,
   counts = {}, known = known, job = job, key_name = key_name, has_key = holder == job, attempt = tonumber(attempt),
-  session = session, tenant = tenant, index = index, lane = lane, lane_key = v1 .. 'lane:' .. lane, pairs = pairs_asked,
-  other_pairs = other_pairs, services = services, lease_ms = tonumber(lease_ms), wait_ms = tonumber(wait_ms),
-  trace = trace, owner = owner, bucket = tonumber(bucket), exclude = exclude, bind = bind,
-  least = math.huge, later = later }
+  attempt_text = attempt, session = session, tenant = tenant, index = index, lane = lane,
+  lane_key = v1 .. 'lane:' .. lane, pairs = pairs_asked, other_pairs = other_pairs, services = services,
+  lease_ms = tonumber(lease_ms), wait_ms = tonumber(wait_ms), trace = trace, owner = owner, exclude = exclude,
+  bind = bind, least = math.huge, later = later }
 
 local reply = rare and rare.take_turn(ask, affinity, affinity_wait_ms)
 if reply then return reply end

@@ -4,7 +4,7 @@ local function conclude(ask, is_soft)
   local lane, counts = ask.lane_key, ask.counts
   local total = redis.call('ZCARD', lane)
   for class, kind in pairs({ [2] = 'full', [3] = 'degraded', [4] = 'suspect', [5] = 'draining' }) do
-    local count = redis.call('ZCOUNT', lane, class * CLASS, '(' .. (class + 1) * CLASS)
+    local count = redis.call('ZCOUNT', lane, class, class)
     if count > 0 then counts[kind] = count end
   end
   local picky = (counts.excluded or 0) + (counts.unavailable or 0) + (counts.unsupported or 0)

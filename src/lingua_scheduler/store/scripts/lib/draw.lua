@@ -16,45 +16,42 @@ local function is_drawn(found, node)
   return false
 end
 
-local function draw_one(ask, found, first, size, class)
-  local rank = first + random_rank(ask, size)
-  local node = redis.call('ZRANGE', ask.lane_key, rank, rank)[1]
+-- Looks at one node drawn from the first `size` of a lane or its part. Returns how many there are to draw from next:
+-- where the node stands behind the open ones, those are counted.
+local function draw_one(ask, key, found, size, class)
+  local rank = string.format('%d', random_rank(ask, size))
+  local node = redis.call('ZRANGE', key, rank, rank)[1]
   if is_drawn(found, node) then
     ask.misses = ask.misses + 1
-    return true
+    return size
   end
   local kind, load, instance = meet(ask, node, class)
+  if kind == 'gone' then return redis.call('ZCOUNT', key, '-inf', class) end
   if kind == 'free' then
     ask.least = math.min(ask.least, load)
     found[#found + 1] = { node = node, load = load, instance = instance }
-  elseif kind ~= 'gone' then
+  else
     ask.misses = ask.misses + 1
   end
-  return kind ~= 'gone'
+  return size
 end
 
--- Up to `most` draws among the open nodes of a class (0 or 1): of the job's own instance, or of all if those are more.
-local function draw_some(ask, found, class, is_near, most)
-  local low, high, size, first = class * CLASS, '(' .. (class + 1) * CLASS, nil, nil
+-- Up to `most` draws among the members of a lane, or of its part, that stand in `class` or before.
+local function draw_some(ask, key, found, class, most)
+  local size = redis.call('ZCARD', key)
   most, ask.misses = #found + most, 0
-  if is_near then low, high = low + ask.bucket, low + ask.bucket end
-  while #found < most and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
-    if not size then
-      size = redis.call('ZCOUNT', ask.lane_key, low, high)
-      if is_near then ask.near = size end
-      first = low > 0 and redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. low) or 0
-    end
-    if size == 0 or size == #found or not is_near and size == ask.near then return end
-    if not draw_one(ask, found, first, size, class) then size = nil end
+  while #found < most and #found < size and ask.least > IDLE_PERMILLE and ask.misses < 4 and ask.budget > 0 do
+    size = draw_one(ask, key, found, size, class)
   end
 end
 
 local function draw(ask)
-  local found = {}
+  local found, near_key = {}, ask.lane_key .. '@' .. ask.owner
   for class = 0, 1 do
-    ask.near = 0
-    draw_some(ask, found, class, true, 2)
-    if ask.least > HALF_PERMILLE then draw_some(ask, found, class, false, #found > 0 and 1 or 2) end
+    draw_some(ask, near_key, found, class, 2)
+    if ask.least > HALF_PERMILLE and redis.call('ZCARD', near_key) < redis.call('ZCARD', ask.lane_key) then
+      draw_some(ask, ask.lane_key, found, class, #found > 0 and 1 or 2)
+    end
     if #found > 0 or ask.misses >= 4 or ask.budget <= 0 then break end
   end
   return found

@@ -8,8 +8,11 @@ local function leave_pair(v1, node, pair)
   redis.call('SREM', shard, node)
   if redis.call('EXISTS', shard) == 0 then redis.call('SREM', v1 .. 'pool:' .. pair .. ':shards', pool) end
   local both = two_way(pair)
-  redis.call('ZREM', v1 .. 'lane:' .. pair, node)
-  redis.call('ZREM', v1 .. 'lane:' .. both, node)
+  local home = redis.call('GET', key .. ':home')
+  for _, lane in ipairs({ pair, both }) do
+    redis.call('ZREM', v1 .. 'lane:' .. lane, node)
+    redis.call('ZREM', v1 .. 'lane:' .. lane .. '@' .. home, node)
+  end
   redis.call('SREM', key .. ':watched', pair, both)
   redis.call('HDEL', key .. ':pools', pair)
 end

@@ -29,13 +29,17 @@ local function look(ask, node)
   local free = capacity - taken
   local class = class_of(status, free <= 0)
   if class > 1 then return CLASS_KIND[class], class, 0, instance, free end
-  if ask.exclude ~= '' and string.find(ask.exclude, ',' .. node .. ',', 1, true) then return 'excluded', class end
+  if ask.exclude ~= '' and string.find(ask.exclude, ',' .. node .. ',', 1, true) then
+    return 'excluded', class, 0, instance
+  end
   local is_cautious = tonumber(caution_until) > ask.now
   if is_cautious or offered ~= ask.services then
     local lack = lacks_service(ask, key, offered)
-    if lack then return lack, class end
+    if lack then return lack, class, 0, instance end
   end
-  if ask.other_pairs ~= '' and lacks_pair(ask, key) then return 'unsupported', class end
+  if ask.other_pairs ~= '' and lacks_pair(ask, key) then
+    return 'unsupported', class, 0, instance
+  end
   load = math.floor(taken * 700 / capacity) + math.floor(load * 3 / 10)
   local kept = is_cautious and redis.call('ZCOUNT', key .. ':guests', '(' .. ask.now, '+inf') or 0
   if free <= kept then return 'kept', class, load, instance, free end

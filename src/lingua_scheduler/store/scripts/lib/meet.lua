@@ -1,4 +1,4 @@
--- uses: look
+-- uses: look, place
 -- Looks at a node that a lane shows in `lane_class`, and writes down what the lane did not know: the dead are removed,
 -- nodes that stand worse are moved and put on watch (`settle` brings them back). Returns look's answer; a node that was
 -- moved or removed is `gone`, and there is one open node fewer.
@@ -12,9 +12,8 @@ local function meet(ask, node, lane_class)
     ask.counts.dead = (ask.counts.dead or 0) + 1
     return 'gone'
   end
-  if class ~= lane_class then
-    local bucket = redis.call('HGET', ask.v1 .. 'node:' .. node, 'bucket')
-    redis.call('ZADD', ask.lane_key, 'XX', class * CLASS + bucket, node)
+  if class > lane_class then
+    place(ask.v1, ask.lane, instance, node, class)
     redis.call('SADD', ask.v1 .. 'node:' .. node .. ':watched', ask.lane)
     return 'gone'
   end

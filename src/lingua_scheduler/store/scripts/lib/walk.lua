@@ -6,10 +6,10 @@ local function walk(ask, token)
   local rank = tonumber(string.match(token, '^%d+') or 0)
   for kind, count in string.gmatch(token, '(%a+)=(%d+)') do ask.counts[kind] = (ask.counts[kind] or 0) + count end
   while ask.budget > 0 do
-    local open = redis.call('ZCOUNT', ask.lane_key, '-inf', '(' .. 2 * CLASS)
+    local open = redis.call('ZCOUNT', ask.lane_key, '-inf', '1')
     if rank >= open then return nil, nil end
     local node, score = unpack(redis.call('ZRANGE', ask.lane_key, rank, rank, 'WITHSCORES'))
-    local kind, load, instance = meet(ask, node, math.floor(score / CLASS))
+    local kind, load, instance = meet(ask, node, tonumber(score))
     if kind == 'free' then return { node = node, load = load, instance = instance } end
     if kind ~= 'gone' then
       redis.call('SADD', ask.v1 .. 'node:' .. node .. ':watched', ask.lane)
