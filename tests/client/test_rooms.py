@@ -31,7 +31,7 @@ def test_of_too_many_that_wait_the_oldest_are_forgotten():
     for number in range(ASKED_MAX + 1):
         made.handle(ev.RoomAsked(wire.RoomLeave(room_code=str(number))), 0)
     made.check()
-    assert len(made._asked) == ASKED_MAX  # pyright: ignore[reportPrivateUsage]
+    assert len(made._asked) == ASKED_MAX
 
 
 def test_what_others_say_is_acknowledged_and_told_once():
