@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import shutil
-import wave
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from lingua_scheduler.client.sound import read_sound_file
-from tests.support import Processes
+from tests.browser.controls import write_wav
+from tests.support import Processes, wait_until
 
 _FLAGS = (
     "--use-fake-ui-for-media-stream",
@@ -43,8 +43,11 @@ async def chromium(microphone: Path | None = None) -> AsyncGenerator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def open_page(browser: Browser, url: str, **context: object) -> AsyncGenerator[Page]:
-    """A page that fails the test for every error in its console, a refused script or style among them."""
+async def open_page(browser: Browser, url: str, *, may_fail: bool = False, **context: object) -> AsyncGenerator[Page]:
+    """A page that fails the test for every error in its console, a refused script or style among them.
+
+    `may_fail`: requests may, for the test cuts the network; nothing else may.
+    """
     troubles: list[str] = []
     made = await browser.new_context(**context)  # pyright: ignore[reportArgumentType]
     page = await made.new_page()
@@ -55,6 +58,8 @@ async def open_page(browser: Browser, url: str, **context: object) -> AsyncGener
         yield page
     finally:
         await made.close()
+    if may_fail:
+        troubles = [one for one in troubles if "WebSocket connection" not in one and "net::" not in one]
     assert not troubles, troubles
 
 
@@ -63,16 +68,29 @@ def microphone(tmp_path: Path):
     """Makes a WAV for the microphone from any sound file, with a second of silence before and after."""
 
     def make(source: Path) -> Path:
-        path = tmp_path / "microphone.wav"
-        silence = bytes(2 * 16_000)
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(16_000)
-            file.writeframes(silence + b"".join(read_sound_file(source)) + silence)
-        return path
+        return write_wav(tmp_path / "microphone.wav", source)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def scripted_url() -> Iterator[str]:
+    """A scheduler and a node that says `hello there` to everything, shared by the tests of a module."""
+    with Processes() as processes:
+        yield asyncio.run(_serve_known(processes, "scripted?text=hello there&partials=2"))
+
+
+async def _serve_known(processes: Processes, engines: str) -> str:
+    """As `serve`, once pages are told what the node serves."""
+    url = await serve(processes, engines)
+    async with aiohttp.ClientSession() as http:
+
+        async def is_told() -> bool:
+            async with http.get(f"{url}/api/v1/pools") as answer:
+                return bool((await answer.json()).get("pools"))
+
+        await wait_until(is_told, "the picture of what is served")
+    return url
 
 
 @pytest.fixture(scope="module")

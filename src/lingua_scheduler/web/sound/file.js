@@ -52,7 +52,7 @@ function mustWait(speaker, session) {
 function frameAt(samples, number) {
   const frame = new Int16Array(FRAME_SAMPLES);
   const part = samples.subarray(number * FRAME_SAMPLES, (number + 1) * FRAME_SAMPLES);
-  for (let at = 0; at < part.length; at += 1) frame[at] = Math.round(Math.max(-1, Math.min(1, part[at])) * 32767);
+  for (let at = 0; at < part.length; at += 1) frame[at] = Math.max(-32768, Math.min(32767, Math.round(part[at] * 32768)));
   return frame;
 }
 

@@ -68,7 +68,7 @@ class Recorder extends AudioWorkletProcessor {
   }
 
   #add(sample) {
-    this.frame[this.filled] = Math.round(Math.max(-1, Math.min(1, sample)) * 32767);
+    this.frame[this.filled] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
     this.filled += 1;
     if (this.filled === FRAME_SAMPLES) {
       this.port.postMessage(this.frame, [this.frame.buffer]);
