@@ -167,6 +167,7 @@ class RedisCluster:
 class SentinelGroup:
     """A master with one replica, watched by three sentinels."""
 
+    processes: Processes
     master: Server
     replica: Server
     sentinels: list[Server]
@@ -184,7 +185,7 @@ class SentinelGroup:
         sentinels = list(await asyncio.gather(*(start_server(processes, config=config) for _ in range(3))))
         for sentinel in sentinels:
             await wait_until(lambda one=sentinel: _knows_all(one), "the sentinels to know each other", _START_S)
-        return SentinelGroup(master, replica, sentinels)
+        return SentinelGroup(processes, master, replica, sentinels)
 
     @property
     def urls(self) -> list[str]:

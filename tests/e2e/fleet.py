@@ -38,19 +38,26 @@ class Redis:
     processes: Processes
     keeps: bool = False
     child: Child = field(init=False)
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    """What instances that use it have in their environment."""
 
     @property
     def url(self) -> str:
-        return f"unix://{self._socket}"
+        return f"unix://{self.socket}"
 
     @property
-    def _socket(self) -> Path:
+    def serve_options(self) -> tuple[str, ...]:
+        """By which an instance finds it."""
+        return ("--redis", self.url)
+
+    @property
+    def socket(self) -> Path:
         return self.processes.folder / "redis"
 
     async def start(self) -> None:
         keeping = ("--appendonly", "yes", "--appendfsync", "always") if self.keeps else ("--appendonly", "no")
         self.child = self.processes.start(
-            "redis-server", "--port", "0", "--unixsocket", str(self._socket), "--save", "", *keeping,
+            "redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", *keeping,
             "--dir", str(self.processes.folder), "--loglevel", "warning",
         )  # fmt: skip
         await wait_until(self._answers, "Redis")
@@ -172,13 +179,17 @@ class Fleet:
     instances: list[Instance] = field(default_factory=list[Instance])
     nodes: list[NodeProcess] = field(default_factory=list[NodeProcess])
 
-    async def serve(self, count: int = 1, **settings: object) -> list[Instance]:
-        """Instances, started side by side; `settings` are configuration keys with `__` between sections."""
-        env = {f"LINGUA_{key.upper()}": str(value) for key, value in settings.items()}
-        return list(await asyncio.gather(*(self._serve(env) for _ in range(count))))
+    async def serve(self, count: int = 1, *, redis_url: str = "", **settings: object) -> list[Instance]:
+        """Instances, started side by side; `settings` are configuration keys with `__` between sections.
 
-    async def _serve(self, env: Mapping[str, str]) -> Instance:
-        child = self.processes.lingua("serve", "--port", "0", "--redis", self.redis.url, env=env)
+        `redis_url`: another way to the fleet's Redis.
+        """
+        env = {f"LINGUA_{key.upper()}": str(value) for key, value in settings.items()}
+        redis = ("--redis", redis_url) if redis_url else self.redis.serve_options
+        return list(await asyncio.gather(*(self._serve(env, redis) for _ in range(count))))
+
+    async def _serve(self, env: Mapping[str, str], redis: tuple[str, ...]) -> Instance:
+        child = self.processes.lingua("serve", "--port", "0", *redis, env={**self.redis.env, **env})
         instance = Instance(child, (await child.wait_output("listening on")).split()[-1])
         await instance.wait_ready()
         instance.descriptors_at_start = await instance.settled_descriptors()

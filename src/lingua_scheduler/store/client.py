@@ -245,6 +245,9 @@ class RedisClient:
         """The next command connects anew; what is under way here is still answered."""
         if connection is self._connection:
             self._connection = None
+            if self._aside is not None:  # the slot has moved, to there
+                self._aside.retire()
+                self._aside = None
         connection.retire()
 
     async def _asking(self, address: Address) -> RedisConnection:
