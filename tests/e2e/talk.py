@@ -124,9 +124,9 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talking(url: str) -> AsyncGenerator[Talk]:
-    """A talk, open; abandoned at the end of the block unless it has finished."""
-    async with connect(url, src="en", tgt="pt") as session:
+async def talking(*urls: str) -> AsyncGenerator[Talk]:
+    """A talk, open at the first address; abandoned at the end of the block unless it has finished."""
+    async with connect(urls, src="en", tgt="pt") as session:
         talk = Talk(session)
         reading = asyncio.create_task(_read(talk), name="talk")
         try:

@@ -1,4 +1,4 @@
-"""A session that can be resumed: what its owner writes, who may claim it, and what an owner that was replaced can do."""
+"""A session that can be resumed: who may write and claim it, and what an owner that was replaced can do."""
 
 from lingua_scheduler.core.placement import Selected, StaleOwner
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId

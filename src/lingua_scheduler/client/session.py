@@ -13,8 +13,9 @@ here runs on the loop that entered `connect`.
 
 import asyncio
 import contextlib
+import itertools
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -69,12 +70,17 @@ class SessionOptions:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, *, src: str, tgt: str, options: SessionOptions | None = None) -> AsyncGenerator["Session"]:
+async def connect(
+    url: str | Sequence[str], *, src: str, tgt: str, options: SessionOptions | None = None
+) -> AsyncGenerator["Session"]:
     """An open session. ClientError, with one line for people, where it cannot be opened.
 
+    Of several addresses the first opens it; a lost connection is resumed at the next one, and so on in turn: whichever
+    instance of a fleet is asked goes on with the session.
     Leaving the block before `events` has ended abandons what is not answered yet.
     """
-    session = Session(session_url(url), src, tgt, options or SessionOptions())
+    urls = [session_url(one) for one in ([url] if isinstance(url, str) else url)]
+    session = Session(urls, src, tgt, options or SessionOptions())
     try:
         await session.wait_open()
         yield session
@@ -85,8 +91,8 @@ async def connect(url: str, *, src: str, tgt: str, options: SessionOptions | Non
 class Session(RoomCalls):
     """One conversation. Made by `connect`."""
 
-    def __init__(self, url: str, src: str, tgt: str, options: SessionOptions) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], src: str, tgt: str, options: SessionOptions) -> None:
+        self._urls = itertools.cycle(urls)
         self._encoder = _opus_encoder() if options.audio_format == "opus" else None
         clock = Clock()
         self._timers = Timers(clock)
@@ -182,7 +188,7 @@ class Session(RoomCalls):
     def _perform(self, effect: ev.ClientEffect) -> None:
         match effect:
             case ev.Dial():
-                self._line = _Line(self._url, self._driver.post, self._wait_queue)
+                self._line = _Line(next(self._urls), self._driver.post, self._wait_queue)
                 self._line.task = self._scope.start(self._line.run(), "client-line")
             case ev.HangUp():
                 if self._line is not None:

@@ -65,6 +65,15 @@ class Groups:
         self._live_until_ms = 0
         self._texts: list[tuple[int, str]] = []
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the present group, and how many parts it has."""
+        return self._number, self._parts
+
+    def restore(self, number: int, parts: int, unanswered: int) -> None:
+        """Go on with a group that began elsewhere; what was said in it is not known here."""
+        self._number, self._parts, self._unanswered = number, parts, unanswered
+
     def begin(self, now_ms: int) -> None:
         """Speech begins: into the living group, or a new one."""
         if self._parts and not self._unanswered and now_ms >= self._live_until_ms:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import GroupId, JobId, Language, NodeId, SessionId, TenantId, TraceId
-from lingua_scheduler.protocol.messages import Features, MissingReason, Pipeline
+from lingua_scheduler.protocol.messages import Features, MissingReason, MissingResult, Pipeline, TranslationResult
 from lingua_scheduler.protocol.node import JobResult
 
 AudioFormat = Literal["opus", "pcm16"]
@@ -116,3 +116,10 @@ class Missing:
 
 
 Outcome = Translated | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An outcome as the session's owner before this one wrote it down: the message, but for its number."""
+
+    message: TranslationResult | MissingResult

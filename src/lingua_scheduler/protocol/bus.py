@@ -79,6 +79,16 @@ class NodeGone(Bus, tag="node_gone", frozen=True, kw_only=True):
     cause: Literal["closed", "suspect", "lost", "replaced"]
 
 
+class SessionMoved(Bus, tag="session_moved", frozen=True, kw_only=True):
+    """To everybody: a session was resumed here; what you own of it is mine, and so is what nodes say of its jobs."""
+
+    session_id: str
+    owner: str
+    epoch: int
+    jobs: list[str]
+    """Those that are open."""
+
+
 class SlotFreed(Bus, tag="slot", frozen=True, kw_only=True):
     """To the owner of a waiting job: a slot is kept for it for a moment."""
 
@@ -114,7 +124,7 @@ class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
 RoomMessage = RoomChanged | RoomLine | RoomSignal
 Signal = WebrtcOffer | WebrtcAnswer | WebrtcIce
 BusMessage = (
-    AssignJob | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
+    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
     | RoomChanged | RoomLine | RoomSignal
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.previews import Previews
+from lingua_scheduler.scheduler.resume import Resumes
 from lingua_scheduler.scheduler.rooms import Rooms
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
@@ -134,6 +135,7 @@ def assemble(context: Context, bus: Bus) -> Scheduler:
     sessions = Sessions(context, Dispatch(context, nodes, routes), Previews(context.metrics, nodes), nodes.forget_owner)
     routes.sessions = sessions
     sessions.rooms = Rooms(context, sessions, bus)
+    sessions.resumes = Resumes(context, sessions, nodes, bus)
     nodes.owners = routes
     bus.local = routes
     snapshots = Snapshots(context, sessions, nodes)

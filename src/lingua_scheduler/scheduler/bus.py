@@ -7,13 +7,15 @@ late, changes nothing.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
+import msgspec
+
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.protocol import bus as wire
-from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId
 from lingua_scheduler.protocol.node import JobReject, JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
@@ -53,6 +55,10 @@ class Local(Protocol):
 
     def slot_freed_for(self, message: wire.SlotFreed) -> None: ...
 
+    def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None: ...
+
+    def session_moved_for(self, message: wire.SessionMoved) -> None: ...
+
     def room_for(self, message: wire.RoomMessage) -> None: ...
 
 
@@ -68,7 +74,8 @@ class RemoteOwner:
         if isinstance(report, JobResult | JobReject):
             self._bus.forget_job(JobId(report.job_id))
         if isinstance(report, JobResult):
-            self._bus.publish(self.instance_id, message, lambda: self._bus.finish_orphan(node_id, report))
+            gone = self.instance_id
+            self._bus.publish(gone, message, lambda: self._bus.local.orphan_for(node_id, report, gone))
         else:
             self._bus.publish(self.instance_id, message)
 
@@ -118,6 +125,10 @@ class Bus:
         remote = self._remote_jobs.get(job_id)
         return remote.owner if remote else None
 
+    def node_of(self, job_id: JobId) -> NodeId:
+        """Where a job of another instance is."""
+        return self._remote_jobs[job_id].node_id
+
     def forget_job(self, job_id: JobId) -> None:
         """It was answered, refused or cancelled."""
         self._remote_jobs.pop(job_id, None)
@@ -147,9 +158,30 @@ class Bus:
         async with self._turns.setdefault(instance_id, asyncio.Lock()):
             await self._publish(instance_id, message, None)
 
-    def finish_orphan(self, node_id: NodeId, result: JobResult) -> None:
-        """The session's instance is gone: nobody wants the result, but the node's slot must come free."""
-        self._context.scope.start(self._finish_orphan(node_id, result), "finish-orphan")
+    def session_moved(self, session_id: SessionId, epoch: int, previous: InstanceId, jobs: Iterable[JobId]) -> None:
+        """This instance goes on with a session that another had."""
+        me = self._context.instance_id
+        message = wire.SessionMoved(session_id=session_id, owner=me, epoch=epoch, jobs=list(jobs))
+        for job_id in message.jobs:
+            self.forget_job(JobId(job_id))
+        for peer in (self._peers | {previous}) - {me}:
+            self.publish(peer, message)
+
+    async def reports_to(self, instance_id: InstanceId) -> list[tuple[NodeId, JobReport]]:
+        """What nodes reported to a peer that has not dealt with it. Raises StoreError."""
+        found: list[tuple[NodeId, JobReport]] = []
+        for entry in await self._inbox.peek(instance_id):
+            try:
+                message = wire.decode_bus(entry.payload)
+            except msgspec.DecodeError:
+                continue
+            if isinstance(message, wire.ReportJob):
+                found.append((NodeId(message.node_id), message.report))
+        return found
+
+    async def send_report(self, instance_id: InstanceId, message: wire.ReportJob) -> bool:
+        """False where that instance has no inbox. Raises StoreError."""
+        return await self._inbox.publish(instance_id, wire.encode_bus(message))
 
     async def _publish(
         self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
@@ -178,15 +210,6 @@ class Bus:
         _log.warning("message not delivered", instance=instance_id, kind=type(message).__name__, cause=why)
         if failed is not None:
             failed()
-
-    async def _finish_orphan(self, node_id: NodeId, result: JobResult) -> None:
-        status = "completed" if result.success else "failed"
-        try:
-            await self._context.store.jobs.finish(
-                JobId(result.job_id), result.attempt_id, node_id, status, cause="owner gone"
-            )
-        except StoreError as error:
-            _log.warning("orphan not finished", job=result.job_id, cause=str(error))
 
     # ------------------------------------------------------------------------------- from peers
 
@@ -313,10 +336,19 @@ class Bus:
                 local.node_gone_for(message)
             case wire.SlotFreed():
                 local.slot_freed_for(message)
+            case wire.SessionMoved():
+                self._on_session_moved(message)
             case wire.RoomChanged() | wire.RoomLine() | wire.RoomSignal():
                 local.room_for(message)
             case _:
                 assert_never(message)
+
+    def _on_session_moved(self, message: wire.SessionMoved) -> None:
+        owner = self.owner(InstanceId(message.owner))
+        for job_id in map(JobId, message.jobs):
+            if (remote := self._remote_jobs.get(job_id)) is not None:
+                self._remote_jobs[job_id] = RemoteJob(owner, remote.node_id)
+        self.local.session_moved_for(message)
 
     def _on_assign(self, message: wire.AssignJob) -> None:
         owner = self.owner(InstanceId(message.owner))

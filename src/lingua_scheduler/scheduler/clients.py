@@ -142,7 +142,7 @@ class ClientConnection:
     async def _on_resume(self, message: wire.SessionResume) -> None:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
-        actor, token = self._sessions.resume(SessionId(message.session_id), message.resume_token)
+        actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token)
         self._attach(actor)
         actor.post(session.Resumed(message.last_result_seq, token))
         await self._sessions.rooms.adopt(actor)
@@ -157,7 +157,8 @@ class ClientConnection:
     def _bound(self, session_id: str) -> SessionActor:
         """The session of this connection. PeerError where the message names another, or it is over."""
         if self._actor is not None and session_id == self._actor.session_id:
-            self._actor.used_token = None
+            if self._actor.used_token is not None:
+                self._actor.confirm_token()
             return self._actor
         if session_id == self._closed_session:
             raise PeerError(ErrorCode.SESSION_CLOSED, HINTS[ErrorCode.SESSION_CLOSED].en)

@@ -1,11 +1,21 @@
 """Performs what job machines ask: Redis itself, nodes by way of `routes.py`; answers are posted back to them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Literal, assert_never
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.placing import HOPELESS
-from lingua_scheduler.core.placement import AlreadyDone, Queued, Selected, SelectReply, StaleAttempt, Unplaced
+from lingua_scheduler.core.placement import (
+    AlreadyDone,
+    Queued,
+    Selected,
+    SelectReply,
+    StaleAttempt,
+    StaleOwner,
+    Unplaced,
+)
 from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
@@ -13,7 +23,7 @@ from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import SessionActor, ShellEffect
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.records import JobReply
+from lingua_scheduler.store.records import JobReply, Word
 
 _log = get_logger("scheduler.dispatch")
 
@@ -34,7 +44,10 @@ class Dispatch:
             case job.SendAssign():
                 self._routes.assign(effect, owner)
             case job.SendCancel():
-                self._routes.cancel(effect, owner.opening.speaker.trace_id)
+                if owner.record is None or owner.is_ended:
+                    self._routes.cancel(effect, owner.opening.speaker.trace_id)
+                else:
+                    self._start(self._cancel(effect, owner), "cancel")
             case job.CountNodeOutcome(node_id, is_good):
                 self._routes.count_outcome(node_id, is_good)
             case job.SelectNode():
@@ -55,16 +68,24 @@ class Dispatch:
                 assert_never(effect)
 
     async def _select(self, effect: job.SelectNode, owner: SessionActor) -> None:
-        request = effect.request
+        record = owner.record
+        request = effect.request if record is None else replace(effect.request, session_epoch=record.epoch)
 
         async def placed() -> tuple[SelectReply, job.NodeTraits | None]:
-            reply = await self._context.store.jobs.select(request)
+            if record is None:
+                reply = await self._context.store.jobs.select(request)
+            else:
+                # In this order, and in one write: no node has a job of an utterance that the store does not know.
+                _, reply = await asyncio.gather(record.write(), self._context.store.jobs.select(request))
             return reply, await self._traits(reply) if isinstance(reply, Selected) else None
 
         answer = await self._ask(placed, owner, request.job_id, request.attempt, "select")
         if answer is None:
             return
         reply, node = answer
+        if isinstance(reply, StaleOwner):
+            self._refused(reply.epoch, owner, request.job_id, request.attempt, "select")
+            return
         if isinstance(reply, Unplaced) and reply.reason in HOPELESS and self._context.health.is_settling:
             # A Redis that came back empty: the nodes are there and will be registered again.
             owner.jobs.post(job.StoreFailed(request.job_id, request.attempt, "select"))
@@ -80,35 +101,64 @@ class Dispatch:
                 answer = reply.reason.value
                 for why, count in reply.counts.items():
                     self._context.metrics.passed_over.labels(why).inc(count)
-            case Queued() | AlreadyDone() | StaleAttempt():
+            case Queued() | AlreadyDone() | StaleAttempt() | StaleOwner():
                 answer = type(reply).__name__
         self._context.metrics.selections.labels(answer).inc()
 
     async def _finish(self, effect: job.FinishJob, owner: SessionActor) -> None:
+        record = owner.record
+        fence, result = (record.fence, owner.result_of(effect)) if record is not None else (None, b"")
         reply = await self._ask(
             lambda: self._context.store.jobs.finish(
-                effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold
+                effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold, fence=fence,
+                result=result,
             ),
             owner,
             effect.job_id,
             effect.attempt,
             "finish",
-        )
+        )  # fmt: skip
         if reply is not None:
+            if reply.word is Word.STALE_EPOCH:
+                self._refused(reply.attempt, owner, effect.job_id, effect.attempt, "finish")
+                return
+            if record is not None and result and reply.is_ok:
+                record.stored(effect.job_id)
             self._routes.offered(reply.offers)
             owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
 
     async def _requeue(self, effect: job.RequeueJob, owner: SessionActor) -> None:
         reply = await self._ask(
-            lambda: self._context.store.jobs.requeue(effect.job_id, effect.attempt, effect.cause),
+            lambda: self._context.store.jobs.requeue(
+                effect.job_id, effect.attempt, effect.cause, fence=owner.record.fence if owner.record else None
+            ),
             owner,
             effect.job_id,
             effect.attempt,
             "requeue",
         )
         if reply is not None:
+            if reply.word is Word.STALE_EPOCH:
+                self._refused(reply.attempt, owner, effect.job_id, effect.attempt, "requeue")
+                return
             self._routes.offered(reply.offers)
             owner.jobs.post(job.RequeueReplied(effect.job_id, effect.attempt, reply.word))
+
+    def _refused(self, epoch: int, owner: SessionActor, job_id: JobId, attempt: int, operation: StoreOperation) -> None:
+        """A newer owner has the session. If that is this instance itself, a moment later, it asks again."""
+        assert owner.record is not None
+        owner.record.refused(epoch)
+        owner.jobs.post(job.StoreFailed(job_id, attempt, operation))
+
+    async def _cancel(self, effect: job.SendCancel, owner: SessionActor) -> None:
+        """Only the owner may: the node may have the job for a newer one by now."""
+        if owner.record is not None and not owner.is_ended:
+            try:
+                if not await owner.record.write(always=True):
+                    return
+            except StoreError as error:
+                self._failed("cancel", error)
+        self._routes.cancel(effect, owner.opening.speaker.trace_id)
 
     async def _renew(self, effect: job.RenewLease, owner: SessionActor) -> None:
         # A refused renewal needs no answer: the fence shows itself at the finish.

@@ -47,6 +47,8 @@ class Owners(Protocol):
 
     def owner_of(self, job_id: JobId) -> JobOwner | None: ...
 
+    def unowned(self, node_id: NodeId, report: node.JobReport) -> None: ...
+
     def offered(self, offers: tuple[Offer, ...]) -> None: ...
 
     def held_jobs_lost(self, jobs: tuple[HeldJob, ...]) -> None: ...
@@ -273,7 +275,7 @@ class NodeConnection:
     def _forward(self, node_id: NodeId, report: node.JobReport) -> None:
         owner = self._nodes.owners.owner_of(JobId(report.job_id))
         if owner is None:
-            self._nodes.refuse_report(node_id, report)
+            self._nodes.owners.unowned(node_id, report)
             return
         owner.report(node_id, report)
 

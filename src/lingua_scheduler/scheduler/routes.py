@@ -3,13 +3,14 @@
 from collections import OrderedDict
 
 from lingua_scheduler.core.jobs import events as job
-from lingua_scheduler.core.node.events import LostCause
+from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.protocol import bus as wire
-from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, TraceId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, TraceId
 from lingua_scheduler.protocol.node import JobCancel, JobResult
 from lingua_scheduler.scheduler.bus import Bus, RemoteOwner
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import JobOwner, Nodes
+from lingua_scheduler.scheduler.orphans import Orphans
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 from lingua_scheduler.store.records import HeldJob, Offer
 
@@ -25,6 +26,7 @@ class Routes:
         self._me = context.instance_id
         self._nodes = nodes
         self._bus = bus
+        self._orphans = Orphans(context, self)
         self._places: OrderedDict[NodeId, InstanceId] = OrderedDict()
 
     # ------------------------------------------------------------------------------- from sessions here
@@ -115,10 +117,28 @@ class Routes:
         if (owner := self.sessions.owner_of(JobId(report.job_id))) is not None:
             owner.report(node_id, report)
             return
+        self.unowned(node_id, report)
+
+    def unowned(self, node_id: NodeId, report: JobReport) -> None:
+        """A node spoke of a job that nobody here has: a result is looked after, whoever it is for."""
         self._nodes.refuse_report(node_id, report)
         if isinstance(report, JobResult):
-            # It may have been meant for a peer that died: its slot must come free. The fence takes care of the rest.
-            self._bus.finish_orphan(node_id, report)
+            self._orphans.look_after(node_id, report)
+
+    def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None:
+        self._orphans.look_after(node_id, result, gone=gone)
+
+    async def send_report(self, instance_id: InstanceId, message: wire.ReportJob) -> bool:
+        return await self._bus.send_report(instance_id, message)
+
+    def session_moved_for(self, message: wire.SessionMoved) -> None:
+        """A session that was here is elsewhere; nodes here may have its jobs, and their loss concerns its new owner."""
+        actor = self.sessions.find(SessionId(message.session_id))
+        if actor is not None and actor.record is not None:
+            actor.record.refused(message.epoch)
+        for job_id in map(JobId, message.jobs):
+            if isinstance(owner := self._bus.owner_of(job_id), RemoteOwner):
+                self._nodes.used_by(self._bus.node_of(job_id), owner)
 
     def assign_failed_for(self, message: wire.AssignFailed) -> None:
         job_id = JobId(message.job_id)

@@ -5,8 +5,7 @@ each other passes through here, and what they ask of Redis and of nodes goes to 
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lingua_scheduler.core.jobs import events as job
@@ -16,7 +15,8 @@ from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
-from lingua_scheduler.core.utterance import Missing, Outcome
+from lingua_scheduler.core.utterance import Missing, Outcome, Translated
+from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
 from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, SessionInitAck
@@ -26,16 +26,19 @@ from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.keeping import SessionRecord
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.store.errors import StoreError
 
 if TYPE_CHECKING:
+    from lingua_scheduler.scheduler.resume import Resumes
     from lingua_scheduler.scheduler.rooms import Rooms
 
 _log = get_logger("scheduler.sessions")
 
 HEARTBEAT_INTERVAL_MS = 30_000
+RECORDS_AT_ONCE = 500
 CARRY_WAIT_MS = 1500
 """A speaker who goes on sends the next chunk within a tenth of this."""
 
@@ -48,6 +51,8 @@ class Client(Protocol):
     def session_ended(self, reason: str) -> None: ...
 
     def close(self, reason: str) -> None: ...
+
+    def taken_over(self) -> None: ...
 
 
 ShellEffect = (
@@ -84,7 +89,13 @@ class SessionActor:
         self._context = context
         self._registry = registry
         self._log = _log.bind(session=self.session_id)
-        machine = SessionMachine(session_config(context.config), _identity(opening, context.clock.epoch_ms()))
+        self.machine = machine = SessionMachine(
+            session_config(context.config), _identity(opening, context.clock.epoch_ms())
+        )
+        self.record = (
+            SessionRecord(context, opening, machine, context.clock.wall_ms(), self._replaced) if resume_token else None
+        )
+        """In the store, for whoever may have to go on with the session. Protocol 1.1 only."""
         self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
         self.session = Driver[session.SessionEvent, session.SessionEffect](
             machine, self._perform_session, session.TimeReached(), context.timers, context.clock, self._crashed
@@ -95,6 +106,8 @@ class SessionActor:
 
     def post(self, event: session.SessionEvent) -> None:
         self.session.post(event)
+        if isinstance(event, session.ResultsAcked) and self.record is not None:
+            self.record.acknowledged()
         if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and event.audio:
             self.jobs.post(job.AudioContinued())
 
@@ -102,28 +115,76 @@ class SessionActor:
         """A node spoke of a job of this session; `node_id` is its connection's, not the message's."""
         self.jobs.post(job_event(node_id, report))
 
+    def result_of(self, effect: job.FinishJob) -> bytes:
+        """What the finish of a job puts into the session's outbox; nothing where its outcome is not wanted."""
+        known = self._jobs_machine.book.jobs.get(effect.job_id)
+        if self.is_ended or known is None or known.ending is None or effect.job_id not in self.machine.open_jobs:
+            return b""
+        outcome = known.ending.outcome
+        message = self.machine.draft(effect.job_id, outcome, self._context.clock.now_ms())
+        if message is not None:
+            return kept.encode_message(message)
+        return kept.encode_report(outcome.node_id, outcome.result) if isinstance(outcome, Translated) else b""
+
+    def confirm_token(self) -> None:
+        """The client has shown that it read its new token: the one before is worth nothing any more."""
+        self.used_token = None
+        if self.record is not None and self.resume_token is not None:
+            self.record.tokens(self.resume_token, None)
+            self.record.write_soon(whole=True)
+
+    def go_on(self, jobs: Iterable[job.JobAdopted], outcomes: Iterable[session.JobConcluded]) -> None:
+        """Be the owner of a session that was another instance's: `machine` is restored already."""
+        for event in outcomes:
+            self.session.post(event)
+        for adopted in jobs:
+            self._registry.own_job(adopted.spec.job_id, self)
+            self.jobs.post(adopted)
+
+    def _replaced(self) -> None:
+        """Another instance goes on with the session: it is forgotten here, without a word to nodes or store."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.session.stop()
+        self.jobs.stop()
+        self._registry.previews.over(self.session_id)
+        if self.client is not None:
+            self.client.taken_over()
+            self.client = None
+        self._registry.ended(self)
+        self._log.info("session goes on elsewhere")
+
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         self.jobs.post(job.NodeLost(node_id, cause, epoch))
 
-    def _perform_session(self, effect: session.SessionEffect) -> None:
+    def _perform_session(  # noqa: C901, PLR0912 - one line for each effect
+        self, effect: session.SessionEffect
+    ) -> None:
         match effect:
             case session.Send(message):
+                if self.record is not None:
+                    self.record.sent(message)
                 if self.client is not None:
                     self.client.send(message)
             case session.StartJob(spec):
                 self._registry.own_job(spec.job_id, self)
+                if self.record is not None:
+                    self.record.began()
                 self._finalized_ms[spec.job_id] = spec.utterance.finalized_at_ms
                 if not spec.is_for_room:
                     self._registry.rooms.spoke(self.session_id)
                 self._context.metrics.utterances.labels(spec.utterance.reason.value).inc()
                 self.jobs.post(job.JobRequested(spec))
                 self._registry.previews.began(spec.job_id)
+            case session.PreviewSpeech():
+                self._registry.previews.show(effect, self.session.post)
             case session.SendToRoom():
                 self._registry.rooms.deliver(self.session_id, effect)
             case session.NoteSpeech():
                 self._registry.rooms.spoke(self.session_id)
-            case session.PreviewSpeech():
-                self._registry.previews.show(effect, self.session.post)
+            case session.RestoreAudio(index, audio):
+                self.jobs.post(job.AudioRestored(index, audio))
             case session.CancelJob(job_id, reason):
                 self.jobs.post(job.CancelRequested(job_id, reason))
             case session.EndSession(reason):
@@ -244,17 +305,14 @@ class Sessions:
     """All sessions of this instance, by id, and who owns which open job."""
 
     def __init__(
-        self,
-        context: Context,
-        dispatcher: Dispatcher,
-        previews: Previews,
-        forget_owner: Callable[[SessionActor], None],
+        self, context: Context, dispatcher: Dispatcher, previews: Previews, forget_owner: Callable[[SessionActor], None]
     ) -> None:
         self.dispatcher = dispatcher
         self.previews = previews
         self._context = context
         self._forget_owner = forget_owner
         self.rooms: Rooms
+        self.resumes: Resumes
         """Set by the composition root."""
         self._is_draining = False
         self._idle = asyncio.Event()
@@ -279,27 +337,26 @@ class Sessions:
         if self._is_draining:
             raise PeerError(ErrorCode.NODE_UNAVAILABLE, "this instance is leaving; connect again for another")
         speaker = opening.speaker
-        warning = await self._pair_warning(opening)
         token = new_resume_token() if opening.is_v11 else None
         actor = SessionActor(self._context, self, opening, token)
-        self._by_id[speaker.session_id] = actor
-        self._context.metrics.sessions_open.set(len(self._by_id))
+        if actor.record is not None and token is not None:
+            actor.record.tokens(token, None)
+            actor.record.write_soon(whole=True)
+        warning = await self._pair_warning(opening)
+        self.add(actor)
         _log.info("session opened", session=speaker.session_id, is_v11=opening.is_v11, mode=speaker.mode)
         return actor, self._ack(opening, token, warning)
 
-    def resume(self, session_id: SessionId, token: str) -> tuple[SessionActor, str]:
-        """The session behind a resume token, and the token that replaces it.
+    def add(self, actor: SessionActor) -> None:
+        self._by_id[actor.session_id] = actor
+        self._context.metrics.sessions_open.set(len(self._by_id))
 
-        Each token serves once; but the reply may be lost with the connection, so the token it answered stays good until
-        the first message on the connection that it opened.
-        """
-        actor = self._by_id.get(session_id)
-        good = [one for one in (actor.resume_token, actor.used_token) if one] if actor is not None else []
-        if actor is None or not any(secrets.compare_digest(one.encode(), token.encode()) for one in good):
-            raise PeerError(ErrorCode.INVALID_SESSION, "no session can be resumed with this token")
-        actor.used_token = token
-        actor.resume_token = new_resume_token()
-        return actor, actor.resume_token
+    async def renew_records(self, *, whole: bool = False) -> None:
+        """Keep what the store knows of sessions from expiring; `whole`: it may have lost it. Raises StoreError."""
+        records = [actor.record for actor in self.all() if actor.record is not None]
+        for start in range(0, len(records), RECORDS_AT_ONCE):
+            part = records[start : start + RECORDS_AT_ONCE]
+            await asyncio.gather(*(record.write(always=True, whole=whole) for record in part))
 
     def own_job(self, job_id: JobId, actor: SessionActor) -> None:
         self._by_job[job_id] = actor
@@ -313,7 +370,11 @@ class Sessions:
         self._context.metrics.jobs_open.set(len(self._by_job))
 
     def ended(self, actor: SessionActor) -> None:
-        self._by_id.pop(actor.session_id, None)
+        if self._by_id.get(actor.session_id) is actor:
+            del self._by_id[actor.session_id]
+        if actor.record is not None and actor.record.is_over:
+            for job_id in [job_id for job_id, owner in self._by_job.items() if owner is actor]:
+                self.disown_job(job_id)
         self._context.metrics.sessions_open.set(len(self._by_id))
         self._forget_owner(actor)
 

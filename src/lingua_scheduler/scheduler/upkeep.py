@@ -128,6 +128,7 @@ class Upkeep:
         store = self._context.store
         if count % PRESENCE_ROUNDS == 0 and self._presence is not None:
             await store.instances.announce(self._presence)
+            await self._sessions.renew_records()
         if count % REAP_ROUNDS == 0:
             await self._reap()
         await self._snapshots.refresh()

@@ -23,6 +23,7 @@ _DEAD_LETTER = Script("dead_letter")
 _REMOVE = Script("remove_inbox")
 _FIELD = "message"
 _SLACK_MS = 2000
+PEEK_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,11 @@ class Inbox:
         """False where that instance has no inbox: it is gone, or was never there."""
         words = ("XADD", self._keys.inbox(to), "NOMKSTREAM", "MAXLEN", "~", self._config.maxlen, "*", _FIELD, payload)
         return await self._client.call(*words) is not None
+
+    async def peek(self, instance_id: InstanceId) -> list[Entry]:
+        """The newest entries of any inbox, read by its owner or not, without taking them."""
+        words = ("XREVRANGE", self._keys.inbox(instance_id), "+", "-", "COUNT", PEEK_MAX)
+        return self._entries(instance_id, [["", await self._client.call(*words)]])[::-1]
 
     async def take_over(self, dead: InstanceId) -> list[Entry]:
         """Entries of an instance that is gone: those that it had read and not done, then those that it never read.

@@ -38,6 +38,26 @@ class JobRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class JobAdopted:
+    """The job was another instance's; its audio is not here yet (`AudioRestored`). It goes on where it stood."""
+
+    spec: JobSpec
+    attempt: int
+    """The one that runs; without `node` the one to be placed next."""
+    node: NodeTraits | None = None
+    lease_ms: int = 0
+    """What is left of the attempt's lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioRestored:
+    """The client has sent the audio of utterance `index` again: a further attempt is possible."""
+
+    index: int
+    audio: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementReplied:
     """The answer to `SelectNode`. `node` is set exactly when `reply` is `Selected`."""
 
@@ -174,6 +194,8 @@ class TimeReached:
 
 JobEvent = (
     JobRequested
+    | JobAdopted
+    | AudioRestored
     | PlacementReplied
     | StoreFailed
     | SlotOffered

@@ -54,7 +54,9 @@ class Lane:
         return self.jobs[self.jobs.index(job) + 1 :]
 
     def is_gated(self, job: Job, config: JobsConfig) -> bool:
-        """Whether an earlier job must be sent first."""
+        """Whether an earlier job must be sent first, or the audio is not here (again)."""
+        if not job.utterance.audio:
+            return True
         earlier = self.before(job)
         if not any(one.phase in UNSENT for one in earlier):
             return False

@@ -42,7 +42,7 @@ The machine does not know of clients, sockets, Redis, clocks, or other sessions.
 
 from typing import assert_never
 
-from lingua_scheduler.core.jobs import answers, placing, settling
+from lingua_scheduler.core.jobs import adopting, answers, placing, settling
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
 from lingua_scheduler.core.jobs.checks import check_book
@@ -91,6 +91,10 @@ class JobsMachine:
         match event:
             case ev.JobRequested():
                 self._on_requested(event)
+            case ev.JobAdopted():
+                adopting.on_adopted(book, event)
+            case ev.AudioRestored():
+                adopting.on_audio_restored(book, event)
             case ev.PlacementReplied():
                 placing.on_placement_replied(book, event)
             case ev.StoreFailed():

@@ -10,7 +10,15 @@ from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, Phase
 from lingua_scheduler.core.jobs.settling import fail, finish, forget, give_out, next_backoff_ms, settle
-from lingua_scheduler.core.placement import AlreadyDone, NoNodeReason, Queued, Selected, StaleAttempt, Unplaced
+from lingua_scheduler.core.placement import (
+    AlreadyDone,
+    NoNodeReason,
+    Queued,
+    Selected,
+    StaleAttempt,
+    StaleOwner,
+    Unplaced,
+)
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.protocol.errors import ErrorCode
 
@@ -95,6 +103,8 @@ def on_placement_replied(book: Book, event: ev.PlacementReplied) -> None:
             _on_unplaced(book, job, event.reply)
         case StaleAttempt():
             _on_stale(book, job, event.reply)
+        case StaleOwner():
+            raise AssertionError("whoever was replaced is not told of its jobs any more")
         case AlreadyDone():
             missing = Missing("job_failed", ErrorCode.INTERNAL_ERROR, f"{event.reply.status} as {event.reply.job_id}")
             job.ending = Ending("failed", missing)

@@ -3,19 +3,31 @@
 Knows nothing of chunks, nor of how a session lives and ends.
 """
 
+from dataclasses import replace
+
 from lingua_scheduler.core.groups import Groups
 from lingua_scheduler.core.session.config import SessionConfig
 from lingua_scheduler.core.session.delivery import Delivery
-from lingua_scheduler.core.session.events import CancelJob, NoteSpeech, Send, SessionEffect, StartJob
+from lingua_scheduler.core.session.events import CancelJob, NoteSpeech, RestoreAudio, Send, SessionEffect, StartJob
 from lingua_scheduler.core.session.intake import Collected, Intake
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
 from lingua_scheduler.core.session.outbox import Result
+from lingua_scheduler.core.session.record import OpenUtterance, Place, SessionState
 from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Voice
-from lingua_scheduler.core.utterance import FinalizeReason, JobSpec, Missing, Outcome, Speaker, Translated, Utterance
+from lingua_scheduler.core.utterance import (
+    FinalizeReason,
+    JobSpec,
+    Missing,
+    Outcome,
+    Speaker,
+    Translated,
+    Utterance,
+    Written,
+)
 from lingua_scheduler.protocol.audio import samples_to_ms
 from lingua_scheduler.protocol.ids import AUTO, GroupId, JobId, Language
-from lingua_scheduler.protocol.messages import AudioAck, MissingReason
+from lingua_scheduler.protocol.messages import AudioAck, MissingReason, TranslationResult
 
 
 class Backlog:
@@ -97,9 +109,11 @@ class Backlog:
                 break
             self.free(oldest.index)
 
-    def conclude(self, slot: Slot, outcome: Outcome, now_ms: int, out: list[SessionEffect]) -> None:
+    def conclude(self, slot: Slot, outcome: Outcome | Written, now_ms: int, out: list[SessionEffect]) -> None:
         if isinstance(outcome, Translated):
             self.groups.heard(slot.index, outcome.result.text_asr or "")
+        elif isinstance(outcome, Written) and isinstance(outcome.message, TranslationResult):
+            self.groups.heard(slot.index, outcome.message.text_asr)
         self.delivery.resolve(slot, outcome, now_ms)
         self._settle(self.delivery.deliver(slot, now_ms, out), now_ms)
 
@@ -143,6 +157,96 @@ class Backlog:
         self._acked_seq = -1
         self._has_news = True
         return self.delivery.replay(last_result_seq)
+
+    # ------------------------------------------------------------------------------- from instance to instance
+
+    def snapshot(self) -> tuple[OpenUtterance, ...]:
+        """Every utterance with a result to come, in the order of their ends."""
+        by_index: dict[int, list[Slot]] = {}
+        for slot in self.delivery.slots.values():
+            by_index.setdefault(slot.index, []).append(slot)
+        return tuple(self._open_utterance(slots) for slots in by_index.values())
+
+    def _open_utterance(self, slots: list[Slot]) -> OpenUtterance:
+        kept = slots[0].utterance
+        said = kept.said
+        return OpenUtterance(
+            index=kept.index,
+            first_seq=kept.first_seq,
+            last_seq=kept.last_seq,
+            size_bytes=kept.size_bytes,
+            audio_format=said.audio_format,
+            sample_rate=said.sample_rate,
+            start_samples=said.start_samples,
+            samples=said.samples,
+            reason=said.reason,
+            finalized_epoch_ms=self._identity.epoch_ms + kept.finalized_at_ms,
+            padding_ms=said.padding_ms,
+            group_id=said.group_id,
+            part_index=said.part_index,
+            web_to_scheduler_ms=kept.web_to_scheduler_ms,
+            places=tuple(Place(slot.tgt_lang, slot.recipients) for slot in slots),
+            speaker=None if kept.speaker == self._identity.speaker else kept.speaker,
+        )
+
+    def restore(self, state: SessionState) -> list[JobSpec]:
+        """Go on with open utterances from another instance; their jobs, without audio."""
+        specs = [spec for one in state.open for spec in self._restore(one)]
+        self.groups.restore(state.group, state.parts, len(self.delivery.slots))
+        return specs
+
+    def _restore(self, one: OpenUtterance) -> list[JobSpec]:
+        speaker = one.speaker or self._identity.speaker
+        said = Utterance(
+            index=one.index,
+            audio=b"",
+            audio_format=one.audio_format,
+            sample_rate=one.sample_rate,
+            start_samples=one.start_samples,
+            samples=one.samples,
+            reason=one.reason,
+            finalized_at_ms=one.finalized_epoch_ms - self._identity.epoch_ms,
+            padding_ms=one.padding_ms,
+            group_id=one.group_id,
+            part_index=one.part_index,
+        )
+        kept = KeptUtterance(
+            index=one.index,
+            speaker=speaker,
+            group_id=one.group_id,
+            part_index=one.part_index,
+            speech_start_ms=samples_to_ms(one.start_samples, one.sample_rate),
+            speech_end_ms=samples_to_ms(one.start_samples + one.samples, one.sample_rate),
+            finalized_at_ms=said.finalized_at_ms,
+            web_to_scheduler_ms=one.web_to_scheduler_ms,
+            first_seq=one.first_seq,
+            audio_bytes=0,
+            slots_open=len(one.places),
+            said=said,
+            last_seq=one.last_seq,
+            size_bytes=one.size_bytes,
+        )
+        self._utterances[kept.index] = kept
+        specs: list[JobSpec] = []
+        for place in one.places:
+            slot = Slot(self.job_id(one.index, place.tgt_lang), place.tgt_lang, kept, place.recipients)
+            self.delivery.open(slot)
+            specs.append(JobSpec(slot.job_id, speaker, said, place.tgt_lang, place.recipients is not None))
+        return specs
+
+    def refill(self, index: int, audio: bytes, out: list[SessionEffect]) -> None:
+        """The audio of an utterance is here again, unless its results were quicker."""
+        kept = self._utterances.get(index)
+        if kept is not None and kept.slots_open and not kept.audio_bytes:
+            kept.audio_bytes = len(audio)
+            self.kept_bytes += kept.audio_bytes
+            out.append(RestoreAudio(index, audio))
+
+    def lose(self, index: int, now_ms: int, out: list[SessionEffect]) -> None:
+        """The audio of an utterance will not come again: what has no result yet gets none."""
+        for slot in [slot for slot in self.delivery.unresolved() if slot.index == index]:
+            out.append(CancelJob(slot.job_id, "audio_lost"))
+            self.conclude(slot, Missing("audio_lost"), now_ms, out)
 
     def check(self, collecting_bytes: int) -> None:
         self.delivery.check()
@@ -196,6 +300,9 @@ class Backlog:
             first_seq=collected.first_seq,
             audio_bytes=len(collected.audio),
             slots_open=len(collected.targets),
+            said=replace(utterance, audio=b""),
+            last_seq=collected.last_seq,
+            size_bytes=len(collected.audio),
         )
         self._utterances[kept.index] = kept
         return kept

@@ -13,7 +13,7 @@ from lingua_scheduler.core.session.lines import Lines, fitted, is_announcement
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
 from lingua_scheduler.core.session.outbox import Outbox, Result
 from lingua_scheduler.core.session.voice import Voice
-from lingua_scheduler.core.utterance import Outcome, Translated
+from lingua_scheduler.core.utterance import Outcome, Translated, Written
 from lingua_scheduler.protocol.ids import JobId, Language
 
 
@@ -40,7 +40,7 @@ class Delivery:
         self._targets_most = max(self._targets_most, slot.utterance.slots_open)
         self._orders.setdefault(slot.tgt_lang, ResultOrder()).add(slot)
 
-    def resolve(self, slot: Slot, outcome: Outcome, now_ms: int) -> None:
+    def resolve(self, slot: Slot, outcome: Outcome | Written, now_ms: int) -> None:
         """The slot has its outcome; `deliver` is to follow."""
         assert slot.outcome is None
         slot.outcome = outcome
@@ -103,6 +103,7 @@ class Delivery:
     def replay(self, last_result_seq: int) -> list[Result]:
         """What a new connection does not have, in order. Protocol 1.1 only."""
         assert self.outbox is not None
+        self.outbox.catch_up(last_result_seq)
         self.outbox.acknowledge(last_result_seq)
         return self.outbox.unacknowledged()
 

@@ -6,7 +6,7 @@ imperative and are performed by the shell in the order given.
 
 from dataclasses import dataclass, field
 
-from lingua_scheduler.core.utterance import Audience, AudioFormat, JobSpec, Outcome, Speaker
+from lingua_scheduler.core.utterance import Audience, AudioFormat, JobSpec, Outcome, Speaker, Written
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import JobId, Language, NodeId, SessionId
 from lingua_scheduler.protocol.messages import MissingResult, ServerMessage, TranslationResult, UiEventName
@@ -90,7 +90,7 @@ class JobConcluded:
     job_id: JobId
     index: int
     tgt_lang: Language
-    outcome: Outcome
+    outcome: Outcome | Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,14 @@ class PreviewSpeech:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreAudio:
+    """The audio of an utterance whose jobs were taken over from another instance is here again."""
+
+    index: int
+    audio: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CancelJob:
     job_id: JobId
     reason: str
@@ -240,4 +248,4 @@ class EndSession:
 
 
 Line = TranslationResult | MissingResult
-SessionEffect = Send | StartJob | PreviewSpeech | CancelJob | SendToRoom | NoteSpeech | EndSession
+SessionEffect = Send | StartJob | RestoreAudio | PreviewSpeech | CancelJob | SendToRoom | NoteSpeech | EndSession

@@ -33,6 +33,8 @@ class Collected:
     began_at_ms: int
     first_seq: int | None
     """None where the audio did not come in chunks."""
+    last_seq: int
+    """Highest chunk number up to its end."""
     web_to_scheduler_ms: int | None
     """Of its last chunk, where the client's clock agrees with ours."""
     audience: Audience | None = None
@@ -55,6 +57,7 @@ class Intake:
         "first_seq",
         "index",
         "indices",
+        "sealed_seq",
         "seqs",
     )
 
@@ -71,6 +74,8 @@ class Intake:
         self.indices = SeenNumbers()
         self.index: int | None = None
         self.first_seq: int | None = None
+        self.sealed_seq = -1
+        """The highest chunk number when an utterance ended last."""
         self.audience: Audience | None = None
         """Who hears the utterance that ends next."""
 
@@ -120,6 +125,7 @@ class Intake:
         if self.index is None or self.buffer.audio_format is None:
             return None
         index, first_seq = self.index, self.first_seq
+        self.sealed_seq = self.seqs.highest
         self.index = self.first_seq = None
         audio, start_samples, samples = self.buffer.take()
         return Collected(
@@ -135,6 +141,7 @@ class Intake:
             reason=reason,
             began_at_ms=self._began_at_ms,
             first_seq=first_seq,
+            last_seq=self.sealed_seq,
             web_to_scheduler_ms=self._web_to_scheduler_ms(),
         )
 
@@ -160,6 +167,7 @@ class Intake:
             reason=FinalizeReason.IS_FINAL if event.manual_cut else FinalizeReason.TIMEOUT,
             began_at_ms=now_ms,
             first_seq=None,
+            last_seq=self.sealed_seq,
             web_to_scheduler_ms=None,
         )
 

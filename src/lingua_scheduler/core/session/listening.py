@@ -10,6 +10,8 @@ from lingua_scheduler.core.session.endpointing import Speech
 from lingua_scheduler.core.session.intake import Collected, Intake
 from lingua_scheduler.core.session.numbers import NUMBER_MAX
 from lingua_scheduler.core.session.preview import Preview
+from lingua_scheduler.core.session.rebuilding import Rebuilding
+from lingua_scheduler.core.session.record import SessionState
 from lingua_scheduler.core.session.voice import Effects, Voice
 from lingua_scheduler.core.utterance import FinalizeReason
 from lingua_scheduler.protocol.audio import valid_rate
@@ -20,7 +22,17 @@ from lingua_scheduler.protocol.messages import Backpressure
 class Listening:
     """Hands each utterance on when it ends, whatever ended it."""
 
-    __slots__ = ("_backlog", "_config", "_identity", "_press_again_ms", "_press_bytes", "_voice", "intake", "preview")
+    __slots__ = (
+        "_backlog",
+        "_config",
+        "_identity",
+        "_press_again_ms",
+        "_press_bytes",
+        "_rebuilding",
+        "_voice",
+        "intake",
+        "preview",
+    )
 
     def __init__(self, config: SessionConfig, identity: SessionIdentity, backlog: Backlog, voice: Voice) -> None:
         self._config = config
@@ -32,10 +44,41 @@ class Listening:
         level = config.pause_level if identity.protocol == "1.0" else config.slow_level
         self._press_bytes = int(config.session_buffer_bytes_max * level)
         self._press_again_ms = 0
+        self._rebuilding: Rebuilding | None = None
+
+    @property
+    def next_seq(self) -> int:
+        """From where on a client that resumes is to send its audio (again)."""
+        return self._rebuilding.next_seq if self._rebuilding else self.intake.seqs.highest + 1
+
+    def restore(self, state: SessionState) -> None:
+        """Go on where another instance was; the audio of open utterances is to come again."""
+        intake = self.intake
+        intake.indices.restore(state.index_highest, state.index_gaps)
+        intake.seqs.restore(state.sealed_seq)
+        intake.sealed_seq = state.sealed_seq
+        intake.buffer.audio_format = state.audio_format
+        intake.buffer.line_samples = state.line_samples
+        self._rebuilding = Rebuilding(state.open, state.sealed_seq)
+
+    def _rebuild(self, rebuilding: Rebuilding, event: ev.ChunkArrived, now_ms: int, out: Effects) -> bool:
+        """Whether the chunk was spoken before the session came here; it goes where it was then."""
+        if event.seq > rebuilding.sealed_seq:
+            self._rebuilding = None
+            for index in rebuilding.give_up():
+                self._backlog.lose(index, now_ms, out)
+            return False
+        whole = rebuilding.add(event.seq, event.audio)
+        if whole is not None:
+            self._backlog.refill(*whole, out)
+            self._keep(0, now_ms, out)
+        return True
 
     def on_chunk(self, event: ev.ChunkArrived, now_ms: int, out: Effects) -> bool:
         """Whether the chunk was merely collected, so that no deadline came nearer."""
         intake = self.intake
+        if self._rebuilding is not None and self._rebuild(self._rebuilding, event, now_ms, out):
+            return False
         if event.seq != intake.seqs.highest + 1 and not self._is_new(event.seq, out):
             return True
         intake.seqs.add(event.seq)

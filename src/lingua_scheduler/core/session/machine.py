@@ -44,16 +44,23 @@ Bounds (`SessionConfig`): audio kept for the session is at most `session_buffer_
 The machine does not know of sockets, frames, nodes, attempts, Redis, clocks, or other sessions.
 """
 
+from collections.abc import Set
+from dataclasses import replace
 from typing import Literal, assert_never
 
 from lingua_scheduler.core.session import events as ev
+from lingua_scheduler.core.session import replies
 from lingua_scheduler.core.session.backlog import Backlog
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.life import FROM_CLIENT, RULES, TRANSITIONS, Life, Rule
 from lingua_scheduler.core.session.listening import Listening
+from lingua_scheduler.core.session.outbox import Result
+from lingua_scheduler.core.session.record import SessionState
 from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Effects, Oddity, Voice
+from lingua_scheduler.core.utterance import JobSpec, Outcome
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.protocol.messages import (
     Goaway,
     ServerHeartbeat,
@@ -120,9 +127,61 @@ class SessionMachine:
         return len(self._backlog.delivery.slots)
 
     @property
+    def open_jobs(self) -> Set[JobId]:
+        """Jobs whose results the client is still to get."""
+        return self._backlog.delivery.slots.keys()
+
+    @property
     def kept_bytes(self) -> int:
         """Audio kept for the session, against `session_buffer_bytes_max`."""
         return self._backlog.kept_bytes
+
+    def snapshot(self) -> SessionState:
+        """What another instance needs in order to go on, should this one die now. Protocol 1.1."""
+        intake, backlog = self._listening.intake, self._backlog
+        group, parts = backlog.groups.place
+        return SessionState(
+            index_highest=intake.indices.highest - (intake.index is not None),
+            index_gaps=intake.indices.gaps,
+            sealed_seq=intake.sealed_seq,
+            line_samples=intake.buffer.line_samples,
+            audio_format=intake.buffer.audio_format,
+            group=group,
+            parts=parts,
+            open=backlog.snapshot(),
+        )
+
+    def restore(self, state: SessionState, sent: list[Result], now_ms: int) -> list[JobSpec]:
+        """Be the session that another instance had; its open jobs, without audio.
+
+        `sent`: unacknowledged results by number. Outcomes that were known but not sent follow as `JobConcluded`, in the
+        order in which they came, then `Resumed`.
+        """
+        assert self._backlog.delivery.outbox is not None, "only sessions of protocol 1.1 move"
+        assert not self._wake_ms, "nothing has happened here yet"
+        self._last_message_ms = now_ms
+        self._enter(Life.AWAY)
+        self._ends_at_ms = now_ms + self._config.resume_window_ms
+        self._listening.restore(state)
+        self._backlog.delivery.outbox.restore(sent)
+        specs = self._backlog.restore(state)
+        self._wake_ms = min(self._deadlines())
+        return specs
+
+    def draft(self, job_id: JobId, outcome: Outcome, now_ms: int) -> Result | None:
+        """What the client will be told of this outcome, but for its number. None where it is not told: not (any more).
+
+        Others in the room hear the rest.
+        """
+        slot = self._backlog.delivery.slots.get(job_id)
+        if slot is None or slot.outcome is not None or slot.recipients is not None:
+            return None
+        return replies.result_message(self._identity, replace(slot, outcome=outcome), now_ms, None)
+
+    def unacknowledged(self) -> list[Result]:
+        """Results that were sent and may not have arrived."""
+        outbox = self._backlog.delivery.outbox
+        return outbox.unacknowledged() if outbox else []
 
     def handle(self, event: ev.SessionEvent, now_ms: int) -> Effects:
         """What is to be done about `event`, in order."""
@@ -320,7 +379,7 @@ class SessionMachine:
         ack = SessionResumeAck(
             session_id=self._session_id,
             resume_token=event.resume_token,
-            next_seq=self._listening.intake.seqs.highest + 1,
+            next_seq=self._listening.next_seq,
             replayed=len(kept),
         )
         for message in (ack, *kept):

@@ -26,6 +26,15 @@ class SeenNumbers:
             return True
         return self._fill(number)
 
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Ranges below `highest` that were left out, ends included."""
+        return tuple(self._gaps or ())
+
+    def restore(self, highest: int, gaps: tuple[tuple[int, int], ...] = ()) -> None:
+        self.highest = highest
+        self._gaps = list(gaps) or None
+
     def has(self, number: int) -> bool:
         return number <= self.highest and not any(first <= number <= last for first, last in self._gaps or ())
 

@@ -9,7 +9,7 @@ from bisect import insort
 from dataclasses import dataclass
 from operator import attrgetter
 
-from lingua_scheduler.core.utterance import Outcome, Speaker
+from lingua_scheduler.core.utterance import Outcome, Speaker, Utterance, Written
 from lingua_scheduler.protocol.ids import GroupId, JobId, Language, SessionId
 
 
@@ -32,6 +32,11 @@ class KeptUtterance:
     """Audio still kept for it; 0 once it is free."""
     slots_open: int
     """Targets whose result has not been delivered."""
+    said: Utterance
+    """Without its audio."""
+    last_seq: int
+    """Highest chunk number up to its end."""
+    size_bytes: int
     partials_of: JobId | None = None
     """The job whose partial texts the client is shown: several may recognise the same speech."""
 
@@ -45,7 +50,7 @@ class Slot:
     utterance: KeptUtterance
     recipients: tuple[SessionId, ...] | None = None
     """Members of the room that hear it; None: the client itself."""
-    outcome: Outcome | None = None
+    outcome: Outcome | Written | None = None
     ready_at_ms: int = 0
     has_stepped_aside: bool = False
 

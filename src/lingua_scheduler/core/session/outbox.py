@@ -40,6 +40,18 @@ class Outbox:
                 self.sounds_dropped += 1
                 self._kept[at] = msgspec.structs.replace(kept, tts_audio="")
 
+    def restore(self, results: list[Result]) -> None:
+        """Go on with what another instance had sent: consecutive numbers, oldest first."""
+        self._kept = list(results)
+        self._sound_bytes = sum(map(_sound_bytes, results))
+        self.last_seq = results[-1].result_seq or 0 if results else self.last_seq
+
+    def catch_up(self, result_seq: int) -> None:
+        """The client has results up to there, so new ones must have higher numbers, whatever was forgotten here."""
+        if result_seq > self.last_seq:
+            self.last_seq = result_seq
+            self._forget(len(self._kept))
+
     def acknowledge(self, result_seq: int) -> None:
         """Everything up to `result_seq` has arrived."""
         first_seq = self.last_seq - len(self._kept) + 1

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import NamedTuple, cast
 
+import msgspec
+
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
-from lingua_scheduler.core.utterance import Missing, Translated
+from lingua_scheduler.core.utterance import Missing, Translated, Written
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode
 from lingua_scheduler.protocol.ids import AUTO, JobId, TraceId
 from lingua_scheduler.protocol.messages import (
@@ -34,6 +36,8 @@ def result_message(
             return _translation(identity, slot, outcome, now_ms, result_seq)
         case Missing(reason=reason):
             return missing(identity, slot, reason, now_ms, result_seq)
+        case Written(message):
+            return msgspec.structs.replace(message, result_seq=result_seq)
         case None:
             raise AssertionError("a slot without an outcome has no message")
 
