@@ -150,13 +150,17 @@ class Bus:
         """Put a message into a peer's inbox; `failed` is called where the peer is gone or Redis does not answer."""
         self._context.scope.start(self._publish(instance_id, message, failed), "publish")
 
-    def publish_in_turn(self, instance_id: InstanceId, message: wire.BusMessage) -> None:
+    def publish_in_turn(
+        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None = None
+    ) -> None:
         """The same for what must not overtake what was published in turn before it."""
-        self._context.scope.start(self._publish_in_turn(instance_id, message), "publish")
+        self._context.scope.start(self._publish_in_turn(instance_id, message, failed), "publish")
 
-    async def _publish_in_turn(self, instance_id: InstanceId, message: wire.BusMessage) -> None:
+    async def _publish_in_turn(
+        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
+    ) -> None:
         async with self._turns.setdefault(instance_id, asyncio.Lock()):
-            await self._publish(instance_id, message, None)
+            await self._publish(instance_id, message, failed)
 
     def session_moved(self, session_id: SessionId, epoch: int, previous: InstanceId, jobs: Iterable[JobId]) -> None:
         """This instance goes on with a session that another had."""

@@ -1,16 +1,28 @@
 """What was said in rooms, for who comes late; and what it cost less because many heard it."""
 
-from collections import OrderedDict
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
 
 from lingua_scheduler.core.rooms.room import Member, Room
 from lingua_scheduler.core.session import events as session
-from lingua_scheduler.protocol.ids import NodeId, RoomId, SessionId
+from lingua_scheduler.protocol import bus as wire
+from lingua_scheduler.protocol.ids import InstanceId, NodeId, RoomId, SessionId
 from lingua_scheduler.protocol.messages import TranslationResult
+from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.rooms import Line
 
+_log = get_logger("scheduler.rooms")
+
 HISTORY_LINES = 3
+HELD_MAX = 64
+FIND_S = 0.5
 UTTERANCES_MAX = 64
 """Of a speaker, whose nodes are remembered: so many are never in the air."""
 
@@ -63,6 +75,68 @@ class History:
             src_lang=line.src_lang or None,
             tgt_lang=line.tgt_lang,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Which way a line goes on once its member is found."""
+
+    deliver: Callable[[wire.RoomLine], None]
+    publish: Callable[[InstanceId, wire.RoomLine], None]
+    is_seated: Callable[[SessionId], bool]
+
+
+class HeldLines:
+    """Lines for members whose session is nowhere to be found: it is being resumed, or its instance has died.
+
+    Each waits until the store shows the session at another instance, or here and seated; at most for the resume window,
+    after which the member leaves. A member's lines stay in their order; of more than `HELD_MAX` the oldest goes.
+    """
+
+    def __init__(self, context: Context, paths: "Paths", expiry_ms: int) -> None:
+        self._context = context
+        self._paths = paths
+        self._expiry_ms = expiry_ms
+        self._held: dict[SessionId, deque[wire.RoomLine]] = {}
+
+    def hold(self, message: wire.RoomLine, gone: InstanceId | None = None) -> None:
+        """`gone`: an instance that is known to be dead, whatever the store says."""
+        for session_id in map(SessionId, message.recipients):
+            line = msgspec.structs.replace(message, recipients=[session_id])
+            if session_id in self._held:
+                self._held[session_id].append(line)
+                continue
+            self._held[session_id] = deque([line], maxlen=HELD_MAX)
+            self._context.scope.start(self._find(RoomId(message.room_id), session_id, gone), "find-member")
+
+    async def _find(self, room_id: RoomId, session_id: SessionId, gone: InstanceId | None) -> None:
+        window_ms = self._context.config.scheduler.web_task_segmentation.resume_window_seconds * 1000
+        give_up_at_ms = self._context.clock.now_ms() + window_ms
+        member: Member | None = None
+        while self._context.clock.now_ms() < give_up_at_ms:
+            try:
+                reply = await self._context.store.rooms.look(room_id, expiry_ms=self._expiry_ms)
+            except StoreError as error:
+                _log.warning("member not looked for", session=session_id, cause=str(error))
+            else:
+                member = reply.room.member(session_id) if reply.room is not None else None
+                if member is None or self._pass_on(member, gone):
+                    break
+            await asyncio.sleep(FIND_S)
+        if dropped := self._held.pop(session_id, None):
+            _log.info("lines dropped: the member has left", session=session_id, count=len(dropped))
+
+    def _pass_on(self, member: Member, gone: InstanceId | None) -> bool:
+        """Whether the member's lines are on their way."""
+        here = self._context.instance_id
+        if member.instance_id == gone or (member.instance_id == here and not self._paths.is_seated(member.session_id)):
+            return False
+        for line in self._held.pop(member.session_id, ()):
+            if member.instance_id == here:
+                self._paths.deliver(line)
+            else:
+                self._paths.publish(member.instance_id, line)
+        return True
 
 
 class SavedRuns:

@@ -24,7 +24,7 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.room_desk import RoomDesk
-from lingua_scheduler.scheduler.room_lines import History, SavedRuns
+from lingua_scheduler.scheduler.room_lines import HeldLines, History, Paths, SavedRuns
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import Word
@@ -32,6 +32,7 @@ from lingua_scheduler.store.rooms import RoomReply
 
 _log = get_logger("scheduler.rooms")
 
+UNPLACED_MAX = 64
 LOOK_MS = 15_000
 """How long a picture may be old where a peer's message was lost."""
 
@@ -47,6 +48,10 @@ class Rooms:
         self._seats: dict[SessionId, RoomId] = {}
         self._left: dict[SessionId, Room] = {}
         """The last picture of a room that a session has left: what it said there is still heard."""
+        self._unplaced: dict[SessionId, list[session.SendToRoom]] = {}
+        """What was said by a session that is being resumed here: its room is not known again yet."""
+        paths = Paths(self._on_line, self._publish_line, lambda session_id: session_id in self._seats)
+        self._held = HeldLines(context, paths, self.expiry_ms)
         self._saved = SavedRuns(context.metrics)
         self._history = History(context, self.expiry_ms)
         self.desk = RoomDesk(context, self)
@@ -80,6 +85,8 @@ class Rooms:
             self._context.metrics.rooms_open.set(len(self._open))
         self._open[room_id].driver.post(room.SessionSeated(session_id))
         self.changed(reply)
+        for effect in self._unplaced.pop(session_id, ()):
+            self.deliver(session_id, effect)
 
     def changed(self, reply: RoomReply) -> None:
         """A call to the store changed a room: here it is told at once, elsewhere by the bus."""
@@ -89,9 +96,20 @@ class Rooms:
         if here is not None and here.machine.room is not None:
             told |= here.machine.room.instances()
         if here is not None:
-            here.driver.post(room.RoomSeen(reply.room, max(0, self.expiry_ms - reply.silent_ms)))
+            self._see(here, reply.room, max(0, self.expiry_ms - reply.silent_ms))
         picture = msgspec.msgpack.encode(reply.room)
         self._tell(told, wire.RoomChanged(room_id=reply.room.room_id, picture=picture))
+
+    def _see(self, here: "_OpenRoom", picture: Room, expires_in_ms: int | None = None) -> None:
+        """A picture of a room. Sessions that it shows elsewhere have been resumed there."""
+        here.driver.post(room.RoomSeen(picture, expires_in_ms))
+        if here.machine.room is not picture:
+            return
+        for session_id in list(here.machine.seated):
+            member = picture.member(session_id)
+            if member is not None and member.instance_id != self._context.instance_id:
+                self.unseat(session_id)
+                self._left.pop(session_id, None)
 
     async def leave(self, room_id: RoomId, session_id: SessionId, *, only_at: InstanceId | None = None) -> None:
         """Take a member out, in the store first: the others hear of it. Raises StoreError."""
@@ -115,6 +133,7 @@ class Rooms:
         room_id = self._seats.get(session_id)
         self.unseat(session_id)
         self._left.pop(session_id, None)
+        self._unplaced.pop(session_id, None)
         self._saved.forget(session_id)
         if room_id is not None:
             leaving = self.leave(room_id, session_id, only_at=self._context.instance_id)
@@ -130,6 +149,7 @@ class Rooms:
             reply = await rooms.look(room_id, expiry_ms=self.expiry_ms) if room_id is not None else None
             member = reply.room.member(actor.session_id) if reply is not None and reply.room is not None else None
             if room_id is None or member is None:
+                self._unplaced.pop(actor.session_id, None)
                 return
             moved = await rooms.change(room_id, replace(member, instance_id=me))
         except StoreError as error:
@@ -155,6 +175,9 @@ class Rooms:
         """
         picture = self.room_of(speaker) or self._left.get(speaker)
         if picture is None:
+            waiting = self._unplaced.setdefault(speaker, [])
+            del waiting[: 1 - UNPLACED_MAX]
+            waiting.append(effect)
             return
         listeners = dict(picture.listeners(speaker)).get(effect.tgt_lang, ())
         there = [one for one in effect.recipients if picture.member(one) is not None]
@@ -174,7 +197,11 @@ class Rooms:
             if instance_id == self._context.instance_id:
                 self._on_line(message)
             else:
-                self._bus.publish_in_turn(instance_id, message)
+                self._publish_line(instance_id, message)
+
+    def _publish_line(self, instance_id: InstanceId, message: wire.RoomLine) -> None:
+        """Where the instance is gone, its sessions may be resumed elsewhere."""
+        self._bus.publish_in_turn(instance_id, message, lambda: self._held.hold(message, instance_id))
 
     async def _note(self, room_id: RoomId) -> None:
         word, version = await self._context.store.rooms.spoke(room_id, None, expiry_ms=self.expiry_ms)
@@ -187,7 +214,7 @@ class Rooms:
         if newer is None:
             return
         if picture.room_id in self._open:
-            self._open[picture.room_id].driver.post(room.RoomSeen(newer))
+            self._see(self._open[picture.room_id], newer)
         came = [one for one in newer.members if picture.member(one.session_id) is None]
         late = [one.session_id for one in came if one.preferred_lang == effect.tgt_lang]
         self._send(newer, [one for one in late if one not in recipients], effect.line)
@@ -199,9 +226,10 @@ class Rooms:
         match message:
             case wire.RoomChanged(room_id=room_id, picture=picture):
                 here = self._open.get(RoomId(room_id))
-                if here is not None:
-                    told = room.RoomEnded() if picture is None else room.RoomSeen(_decoder.decode(picture))
-                    here.driver.post(told)
+                if here is not None and picture is not None:
+                    self._see(here, _decoder.decode(picture))
+                elif here is not None:
+                    here.driver.post(room.RoomEnded())
             case wire.RoomLine():
                 self._on_line(message)
             case wire.RoomSignal(room_id=room_id, to=to, signal=signal):
@@ -219,24 +247,16 @@ class Rooms:
             self._bus.publish_in_turn(to.instance_id, message)
 
     def _on_line(self, message: wire.RoomLine) -> None:
-        strangers: list[SessionId] = []
-        for session_id in map(SessionId, message.recipients):
-            actor = self._sessions.find(session_id)
-            if actor is None:
-                strangers.append(session_id)
-            elif self._seats.get(session_id) == message.room_id:
+        """To members whose sessions are here; those of others are looked for."""
+        strangers: list[str] = []
+        for session_id in message.recipients:
+            actor = self._sessions.find(SessionId(session_id))
+            if actor is not None and self._seats.get(actor.session_id) == message.room_id:
                 actor.post(session.LineArrived(message.line))
-        if strangers and not message.is_forwarded:
-            self._start(self._forward(RoomId(message.room_id), strangers, message.line), "forward-line")
-
-    async def _forward(self, room_id: RoomId, sessions: list[SessionId], line: session.Line) -> None:
-        """They have moved, or left: the store knows."""
-        reply = await self._context.store.rooms.look(room_id, expiry_ms=self.expiry_ms)
-        for session_id in sessions:
-            member = reply.room.member(session_id) if reply.room is not None else None
-            if member is not None and member.instance_id != self._context.instance_id:
-                message = wire.RoomLine(room_id=room_id, recipients=[session_id], line=line, is_forwarded=True)
-                self._bus.publish_in_turn(member.instance_id, message)
+            else:
+                strangers.append(session_id)
+        if strangers:
+            self._held.hold(msgspec.structs.replace(message, recipients=strangers))
 
     # ------------------------------------------------------------------------------- for a room
 
@@ -260,7 +280,7 @@ class Rooms:
         if here is None:
             return
         if reply.word is Word.OK and reply.room is not None:
-            here.driver.post(room.RoomSeen(reply.room, max(0, self.expiry_ms - reply.silent_ms)))
+            self._see(here, reply.room, max(0, self.expiry_ms - reply.silent_ms))
             return
         if reply.room is not None:
             self._tell(reply.room.instances(), wire.RoomChanged(room_id=room_id, picture=None))
