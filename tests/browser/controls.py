@@ -1,5 +1,6 @@
 """What a person does on the page and what they see there, by the names that they see."""
 
+import asyncio
 import json
 import wave
 from pathlib import Path
@@ -30,7 +31,8 @@ async def download(page: Page, item: str) -> tuple[str, str]:
     async with page.expect_download() as started:
         await press(page, item)
     file = await started.value
-    return file.suggested_filename, Path(await file.path()).read_text("utf-8")
+    path = Path(await file.path())
+    return file.suggested_filename, await asyncio.to_thread(path.read_text, "utf-8")
 
 
 async def transcript(page: Page) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
-"""The page's session machine does what the Python client's does, whatever happens: both are driven through the same
-events, and every effect and every deadline is compared."""
+"""The page's session machine does what the Python client's does, whatever happens.
+
+Both are driven through the same events, and every effect and every deadline is compared.
+"""
 
 import random
 from dataclasses import dataclass, field

@@ -10,8 +10,8 @@ from lingua_scheduler.client.gate import Passed, SpeechGate
 from lingua_scheduler.client.scoring import word_errors
 from lingua_scheduler.client.sound import FRAME_MS, read_sound_file
 from lingua_scheduler.data import COMMANDS, SENSE_AND_SENSIBILITY
-from tests.browser.controls import START, STOP, download, expect_state, press, rows, transcript, write_wav
 from tests.browser.conftest import chromium, open_page, serve
+from tests.browser.controls import START, STOP, download, expect_state, press, rows, transcript, write_wav
 from tests.browser.proxy import cuttable
 from tests.support import Processes
 
@@ -58,7 +58,7 @@ async def test_speech_is_seen_and_heard_in_another_language(processes: Processes
 
 
 async def test_a_network_that_is_cut_costs_no_word(scripted_url: str, tmp_path: Path):
-    """Every frame that the gate lets through is in exactly one utterance, though three connections were cut under it."""
+    """Every frame that the gate lets through is in exactly one utterance, though three connections were cut."""
     recording = write_wav(tmp_path / "speech.wav", SENSE_AND_SENSIBILITY.path)
     async with (
         cuttable(scripted_url) as network,

@@ -86,8 +86,12 @@ export class Languages {
   }
 
   #choose(from, to) {
-    if (!this.#offered.some(([a, b]) => a === from && b === to)) this.#pairs = [[from, to], ...this.#pairs];
-    fill(this.#from, [from, ...this.#offered.map(([source]) => source)], from);
+    // A choice that nobody serves is offered all the same, in the directions that the mode asks for.
+    if (!this.#offered.some(([a, b]) => a === from && b === to)) {
+      const kept = this.#isTwoWay ? [[from, to], [to, from]] : [[from, to]];
+      this.#pairs = [...kept, ...this.#pairs];
+    }
+    fill(this.#from, this.#offered.map(([source]) => source), from);
     this.#fillTargets(to);
   }
 

@@ -209,8 +209,7 @@ export class RoomPanel {
         this.#onMembers(message);
         break;
       case "room_error":
-        this.#notice.show(t(`error.${message.code}`), "warning");
-        if (!this.#isIn) this.#onLeave();
+        this.#onError(message);
         break;
       case "room_expired":
         this.#notice.show(t("room.expired"), "warning");
@@ -223,6 +222,12 @@ export class RoomPanel {
         break;
       default: // for newer pages
     }
+  }
+
+  #onError({ code }) {
+    if (this.#isIn && code === "UNAUTHORIZED") return; // a member declined our voice: theirs to decide
+    this.#notice.show(t(`error.${code}`), "warning");
+    if (!this.#isIn) this.#onLeave();
   }
 
   #onMembers({ room_code, members }) {

@@ -12,6 +12,7 @@ export class Voices {
   #heard = new Set();
   #links = new Map(); // session id → {peer, audio}
   #send;
+  #chain = Promise.resolve();
 
   // `send(message)` passes `webrtc_*` messages on.
   constructor(send) {
@@ -32,16 +33,18 @@ export class Voices {
     for (const id of linked) if (!this.#links.has(id) && me < id) this.#offer(id);
   }
 
-  // A `webrtc_*` message; its `to` names the sender.
-  async onMessage({ type, to: from, sdp, candidate }) {
-    try {
-      if (type === "webrtc_offer") await this.#answer(from, sdp);
-      const peer = this.#links.get(from)?.peer;
-      if (type === "webrtc_answer") await peer?.setRemoteDescription(sdp);
-      if (type === "webrtc_ice") await peer?.addIceCandidate(candidate);
-    } catch (error) {
+  // A `webrtc_*` message; its `to` names the sender. One is done with before the next: candidates follow their offer.
+  onMessage(message) {
+    this.#chain = this.#chain.then(() => this.#take(message)).catch((error) => {
       console.warn("a voice link failed", error); // speech is translated all the same
-    }
+    });
+  }
+
+  async #take({ type, to: from, sdp, candidate }) {
+    if (type === "webrtc_offer") await this.#answer(from, sdp);
+    const peer = this.#links.get(from)?.peer;
+    if (type === "webrtc_answer") await peer?.setRemoteDescription(sdp);
+    if (type === "webrtc_ice") await peer?.addIceCandidate(candidate);
   }
 
   close() {
