@@ -1,5 +1,6 @@
 """Nodes and requests for tests of the store, with everything said that a test does not care about."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from lingua_scheduler.core.node.events import Languages, NodeLoad, Registration, StoredStatus
@@ -27,7 +28,7 @@ def split_pairs(text: str) -> Pairs:
 
 
 def registration(
-    node: str, spec: str = "zh>en", *, capacity: int = 2, active: tuple[str, ...] = (), **other: Any
+    node: str, spec: str = "zh>en", *, capacity: int = 2, active: Iterable[tuple[str, int]] = (), **other: Any
 ) -> Registration:
     message = NodeRegister(
         version="1",
@@ -38,7 +39,7 @@ def registration(
         features_supported={},
         accept_public_jobs=True,
         language_capabilities=LanguageCapabilities(),
-        active_jobs=[ActiveJob(job_id=job, attempt_id=1) for job in active],
+        active_jobs=[ActiveJob(job_id=job, attempt_id=attempt) for job, attempt in active],
     )
     fields: dict[str, Any] = {"protocol": 2, "services": SERVICES, "zone": "", **other}
     return Registration(
@@ -55,9 +56,11 @@ def registration(
 async def join(
     store: Store, node: str, spec: str = "zh>en", *, capacity: int = 2, instance: InstanceId = HERE,
     status: StoredStatus = "ready", services: tuple[str, ...] = SERVICES, load: NodeLoad | None = None,
+    at_work: Iterable[tuple[JobId, int]] | None = None,
 ) -> NodeReply:  # fmt: skip
     """Register a node and send its first heartbeat; returns the heartbeat's reply."""
-    registered = await store.nodes.register(registration(node, spec, capacity=capacity, services=services), instance)
+    what = registration(node, spec, capacity=capacity, services=services)
+    registered = await store.nodes.register(what, instance, at_work)
     assert registered.is_ok
     return await store.nodes.heartbeat(NodeId(node), registered.epoch, status, load or NodeLoad(), services)
 

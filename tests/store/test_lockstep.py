@@ -68,18 +68,28 @@ class Machine(RuleBasedStateMachine):
         for node in ("n0", "n2"):
             self._join(node, "zh>en", 1)
 
-    def _join(self, node: str, spec: str, capacity: int, active: tuple[str, ...] = ()) -> None:
+    def _join(self, node: str, spec: str, capacity: int, *active: tuple[str, int], is_again: bool = False) -> None:
         instance = InstanceId("here" if node < "n2" else "there")
-        what = registration(node, spec, capacity=capacity, active=active)
-        self.epochs[node] = self._call("nodes", "register", what, instance).epoch
+        what = registration(node, spec, capacity=capacity, active=() if is_again else active)
+        at_work = [(JobId(job), attempt) for job, attempt in active] if is_again else None
+        self.epochs[node] = self._call("nodes", "register", what, instance, at_work).epoch
         self._beat(node, "ready", NodeLoad(), SERVICES)
 
     def _beat(self, node: str, *rest: Any) -> None:
         self._call("nodes", "heartbeat", NodeId(node), self.epochs.get(node, 1), *rest)
 
-    @rule(node=NODES, spec=SPECS, capacity=st.integers(1, 3), is_kept=st.booleans())
-    def register(self, node: str, spec: str, capacity: int, is_kept: bool) -> None:
-        self._join(node, spec, capacity, active=tuple(self.placed) if is_kept else ())
+    @rule(node=NODES, spec=SPECS, capacity=st.integers(1, 3), is_kept=st.booleans(), is_again=st.booleans())
+    def register(self, node: str, spec: str, capacity: int, is_kept: bool, is_again: bool) -> None:
+        active = [(job, self.attempts[job]) for job in self.placed] if is_kept else []
+        self._join(node, spec, capacity, *active, is_again=is_again)
+
+    @rule(node=NODES, attempt=st.integers(1, 2))
+    def register_after_a_loss(self, node: str, attempt: int) -> None:
+        """With a job that Redis does not know."""
+        job = self._new()
+        self.attempts[job] = attempt
+        self.placed[job] = NodeId(node)
+        self._join(node, "zh>en", 2, (job, attempt), is_again=True)
 
     @rule(node=NODES)
     def register_only(self, node: str) -> None:

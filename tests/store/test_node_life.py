@@ -182,7 +182,7 @@ async def test_registering_again_frees_the_slots_of_jobs_that_are_not_named(stor
     await join(store, "n")
     for job in ("kept", "lost"):
         assert isinstance(await store.jobs.select(request(job)), Selected)
-    again = await store.nodes.register(registration("n", active=("kept",)), HERE)
+    again = await store.nodes.register(registration("n", active=[("kept", 1)]), HERE)
     assert [(held.job_id, held.attempt, held.owner, held.session_id) for held in again.jobs] == [
         ("lost", 1, HERE, "session")
     ]
@@ -281,3 +281,62 @@ async def test_every_call_may_be_repeated(stores: Store):
     after = {name: stored.value for name, stored in (await dump(stores.client)).items() if name != "lingua:v1:node:n"}
     after.pop("lingua:v1:deadlines")
     assert after == before
+
+
+async def test_a_node_that_is_still_at_work_has_its_slots_when_redis_came_back_empty(stores: Store):
+    """It was registered with all its slots free, and got as many jobs again as it was working on."""
+    await join(stores, "n", capacity=2)
+    for job in "ab":
+        assert isinstance(await stores.jobs.select(request(job)), Selected)
+    await stores.client.call("FLUSHALL")
+    again = await stores.nodes.register(registration("n", capacity=2), HERE, [(JobId("a"), 1), (JobId("b"), 1)])
+    await stores.nodes.heartbeat(N, again.epoch, "ready", NodeLoad(), SERVICES)
+    refused = await stores.jobs.select(request("c", wait_ms=0))
+    assert isinstance(refused, Unplaced)
+    assert refused.counts == {"full": 1}
+    assert (await stores.jobs.finish(JobId("a"), 1, N, "completed")).word is Word.OK
+    assert isinstance(await stores.jobs.select(request("c")), Selected)
+    assert (await stores.jobs.requeue(JobId("b"), 1, "node_lost")).word is Word.OK
+    assert isinstance(await stores.jobs.select(request("b", 2)), Selected)
+
+
+async def test_a_node_names_its_jobs_itself_when_it_connects_again(stores: Store):
+    await stores.nodes.register(registration("n", active=[("a", 2)]), HERE)
+    story = await stores.jobs.story(JobId("a"))
+    assert story
+    assert (story.status, story.attempt, story.node_id) == ("assigned", 2, "n")
+    assert (await stores.nodes.snapshot())[0].reserved == 1
+
+
+async def test_a_node_cannot_take_a_slot_for_a_job_that_is_known_to_stand_otherwise(stores: Store):
+    await join(stores, "other", capacity=9)
+    for job in ("elsewhere", "ended", "revoked"):
+        assert isinstance(await stores.jobs.select(request(job)), Selected)
+    await stores.jobs.finish(JobId("ended"), 1, NodeId("other"), "completed")
+    await stores.jobs.requeue(JobId("revoked"), 1, "node_lost")
+    claimed = [("elsewhere", 1), ("ended", 1), ("revoked", 1)]
+    await stores.nodes.register(registration("n", active=claimed), HERE)
+    assert {node.node_id: node.reserved for node in await stores.nodes.snapshot()} == {"n": 0, "other": 1}
+    for active, reserved in (((), 0), ([("elsewhere", 2)], 0), ([("elsewhere", 1)], 1)):
+        await stores.nodes.register(registration("other", active=active), HERE)
+        assert {node.node_id: node.reserved for node in await stores.nodes.snapshot()} == {"n": 0, "other": reserved}
+
+
+async def test_a_slot_that_nobody_gives_back_after_a_loss_is_reaped(timed: Store, time: StatedTime):
+    await timed.nodes.register(registration("n", active=[("lost", 1)]), HERE)
+    time.pass_ms(40_000)
+    epoch = (await join(timed, "n", at_work=[(JobId("lost"), 1)])).epoch
+    time.pass_ms(30_000)
+    await timed.nodes.heartbeat(N, epoch, "ready", NodeLoad(), SERVICES)
+    assert [held.job_id for held in (await timed.instances.reap()).jobs] == ["lost"]
+    assert (await timed.nodes.snapshot())[0].reserved == 0
+
+
+async def test_a_connection_that_never_broke_costs_no_job_its_slot(stores: Store):
+    """The node's key had expired while Redis was away: every job that it had got a new attempt elsewhere."""
+    await join(stores, "n")
+    await stores.jobs.select(request("a"))
+    await stores.client.call("DEL", "lingua:v1:node:n")
+    again = await stores.nodes.register(registration("n"), HERE, [])
+    assert not again.jobs
+    assert (await stores.nodes.snapshot())[0].reserved == 1

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 from lingua_scheduler.core.node.events import Languages, NodeLoad, Registration, StoredStatus
-from lingua_scheduler.protocol.ids import InstanceId, Language, NodeId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
 from lingua_scheduler.store.client import Script, ScriptRunner
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import lane_of
@@ -21,6 +21,11 @@ _OFFLINE = Script("node_offline")
 _MARK = Script("mark_unavailable")
 
 Pairs = tuple[tuple[Language, Language], ...]
+
+
+def active_jobs(registration: Registration) -> list[tuple[JobId, int]]:
+    """What the node says it works on."""
+    return [(JobId(job.job_id), job.attempt_id) for job in registration.message.active_jobs or []]
 
 
 def reported_permille(load: NodeLoad) -> int:
@@ -37,17 +42,21 @@ class NodeStore:
         self._client = run.client
         self._keys = run.keys
 
-    async def register(self, registration: Registration, instance_id: InstanceId) -> NodeReply:
+    async def register(
+        self, registration: Registration, instance_id: InstanceId, at_work: Iterable[tuple[JobId, int]] | None = None
+    ) -> NodeReply:
         """A new epoch for the node. It gets no jobs before its first heartbeat.
 
-        Jobs that it had and does not name in `active_jobs` lose their slot and are in `jobs`. Words: OK, NO_LANGUAGES.
+        Jobs that it had and does not name in `active_jobs` lose their slot and are in `jobs`; those that it names have
+        one, also where Redis came back empty. `at_work`: the node's connection never broke, and these jobs and attempts
+        are known to be with it; they count instead, and no slot is lost. Words: OK, NO_LANGUAGES.
         """
         languages = registration.languages
-        active = registration.message.active_jobs or []
+        active = active_jobs(registration) if at_work is None else at_work
         reply = await self._run(
             _REGISTER, registration.node_id, instance_id, *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
-            details_json(registration), ",".join(["", *(job.job_id for job in active), ""]),
+            details_json(registration), ",".join(["", *(f"{job}={attempt}" for job, attempt in active), ""]), int(at_work is not None),
         )  # fmt: skip
         return node_reply(reply)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from lingua_scheduler.core.node.events import Languages, NodeLoad, Registration, StoredStatus
-from lingua_scheduler.protocol.ids import InstanceId, Language, NodeId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
 from lingua_scheduler.store.keys import NODE_TTL_MS, lane_of
 from lingua_scheduler.store.model.world import Node, World, in_order
-from lingua_scheduler.store.nodes import Pairs, details_json, reported_permille, usage_json
+from lingua_scheduler.store.nodes import Pairs, active_jobs, details_json, reported_permille, usage_json
 from lingua_scheduler.store.records import NodeReply, NodeSnapshot, PoolSnapshot, Word
 
 PAIRS_MAX = 4096
@@ -21,17 +21,21 @@ class NodeModel:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def register(self, registration: Registration, instance_id: InstanceId) -> NodeReply:
+    def register(
+        self, registration: Registration, instance_id: InstanceId, at_work: Iterable[tuple[JobId, int]] | None = None
+    ) -> NodeReply:
         world, node_id, languages = self._world, registration.node_id, registration.languages
         if not (languages.asr and languages.semantic and languages.tts):
             return NodeReply(Word.NO_LANGUAGES)
         before = world.node(node_id)
         trail = world.trail(node_id)
-        active = {job.job_id for job in registration.message.active_jobs or []}
-        lost = [job_id for job_id in in_order(trail.jobs) if job_id not in active]
+        active = dict(active_jobs(registration) if at_work is None else at_work)
+        lost = [job_id for job_id in in_order(trail.jobs) if at_work is None and job_id not in active]
         facts = tuple(world.facts(job_id, node_id) for job_id in lost)
         for job_id in lost:
             del trail.jobs[job_id]
+        for job_id, attempt in active.items():
+            world.restore_slot(node_id, job_id, attempt)
         trail.guests.clear()
         epoch = max(before.epoch + 1 if before else 0, world.now)
         world.nodes[node_id] = Node(

@@ -13,6 +13,7 @@ from lingua_scheduler.store.records import HeldJob, JobStatus, KeptResult, Offer
 
 OFFER_HOLD_MS = 250
 OFFERS_MAX = 16
+RESTORED_LEASE_MS = 60_000
 FINAL = frozenset({"completed", "completed_no_text", "failed", "cancelled"})
 
 
@@ -176,6 +177,19 @@ class World:
         self.all_nodes.discard(node_id)
         self.deadlines.pop(f"node:{node_id}", None)
         return held
+
+    def restore_slot(self, node_id: NodeId, job_id: JobId, attempt: int) -> None:
+        """The node works on this attempt: its slot is taken, unless the job is known to stand otherwise."""
+        job, slots = self.job(job_id), self.trail(node_id).jobs
+        if job_id in slots:
+            return
+        if job is None:
+            job = Job("assigned", attempt, node=node_id, bound=node_id, assigned_ms=self.now)
+            self.jobs[job_id] = job
+            self.keep_job(job_id)
+        elif job.status in FINAL or job.status == "pending" or (job.attempt, job.node) != (attempt, node_id):
+            return
+        slots[job_id] = self.deadlines[f"job:{job_id}"] = self.now + RESTORED_LEASE_MS
 
     # ------------------------------------------------------------------------------- jobs
 

@@ -1,14 +1,15 @@
 -- register_node_v2: writes a node under a new epoch. It gets no jobs before its first heartbeat.
 -- KEYS: v1 session_area presence_area
--- ARGV: stated node instance asr semantic tts pairs_served services capacity zone protocol details active
+-- ARGV: stated node instance asr semantic tts pairs_served services capacity zone protocol details active is_again
 -- Reply: OK epoch {job attempt session owner node …} | NO_LANGUAGES
 -- Writes nothing unless OK. Repeated: a further epoch, no jobs.
--- uses: clock, job_facts, move_home, write_brief, settle
--- The jobs are those that the node had and does not name in `active` (`,a,b,`): they have lost their slot.
+-- uses: clock, job_facts, move_home, restore_slot, write_brief, settle
+-- The jobs are those that the node had and does not name in `active` (`,a=1,b=2,`, with attempts): they have lost their
+-- slot, unless `is_again`, where the connection never broke. Those that it names have theirs, also after Redis lost it.
 -- An epoch starts at the clock, so that it grows even where the key expired or Redis came back empty.
 local v1 = KEYS[1]
 local stated, node, instance, asr, semantic, tts, pairs_served, services, capacity, zone, protocol, details,
-  active = unpack(ARGV)
+  active, is_again = unpack(ARGV)
 local TTL_MS = 45000
 
 for _, list in ipairs({ asr, semantic, tts }) do
@@ -20,11 +21,12 @@ local epoch = math.max(tonumber(redis.call('HGET', key, 'epoch') or 0) + 1, now)
 
 local lost = {}
 for _, job in ipairs(redis.call('ZRANGE', key .. ':jobs', 0, -1)) do
-  if not string.find(active, ',' .. job .. ',', 1, true) then
+  if is_again ~= '1' and not string.find(active, ',' .. job .. '=', 1, true) then
     redis.call('ZREM', key .. ':jobs', job)
     job_facts(v1, job, node, lost)
   end
 end
+for job, attempt in string.gmatch(active, '([^,=]+)=(%d+)') do restore_slot(v1, node, job, attempt, now) end
 
 move_home(v1, node, instance)
 redis.call('DEL', key, key .. ':guests')
