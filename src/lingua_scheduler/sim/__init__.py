@@ -1,0 +1,1 @@
+"""`lingua simulate`: a fleet on virtual time, made of the production code, with checkers apart from it."""

@@ -1,0 +1,214 @@
+"""What must hold of every history, said without a glance at how it came about.
+
+| rule | says |
+|---|---|
+| R1 | audio that was acknowledged, or of a session that ended in order, is in a text or its utterance was told as missing |
+| R2 | every utterance ends once; the client of a session that ended in order got exactly one answer for each |
+| R3 | a client gets answers in the order of utterances, but for those whose gap was announced |
+| R4 | no node ever has more slots taken than its capacity |
+| R5 | when faults have ended, everybody finishes within the bound |
+| R6 | nobody ever keeps more than what the work at hand explains |
+| R7 | when nothing is going on, nothing is kept |
+| R0 | no machine breaks its invariants, nothing raises unnoticed |
+
+A node of protocol 1 keeps short speech, and the end of long speech, without a word: whether it says so later nobody can
+know. What one had kept is left out of R1 and of the part of R2 that says nothing is said twice.
+
+`merged` is no answer to where the words went: they must be in another text.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from lingua_scheduler.sim import speech
+from lingua_scheduler.sim.history import Event
+from lingua_scheduler.sim.world import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    rule: str
+    what: str
+    session: str = ""
+    """Whose story explains it; empty: nobody's."""
+    at_ms: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+
+@dataclass(slots=True)
+class _Utterance:
+    index: int
+    reason: str
+    packets: list[speech.Packet]
+    at_ms: int
+    outcomes: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class _Session:
+    """All that the history says of one session."""
+
+    id: str
+    client: str = ""
+    protocol: str = "1.0"
+    over: str = ""
+    over_ms: int = 0
+    owner: str = ""
+    sent: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    acked: int = -1
+    answers: list[Event] = field(default_factory=list[Event])
+    utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
+    errors: list[str] = field(default_factory=list[str])
+    kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
+    """What nodes of protocol 1 have kept to themselves for a while."""
+    is_abandoned: bool = False
+    """Its instance died."""
+
+
+def check(run: Run) -> list[Violation]:
+    """All violations of a run, at most a few of each rule for each session."""
+    sessions = _sessions(run)
+    found: list[Violation] = []
+    for session in sessions.values():
+        found += _heard(session)
+        found += _answered_once(session)
+        found += _in_order(session)
+    found += [Violation("R4" if "slots" in one else "R6", one) for one in run.excess[:5]]
+    found += [Violation("R5", f"{one} has not finished") for one in run.unfinished]
+    found += [Violation("R7", one) for one in run.left]
+    found += [
+        Violation("R0", f"{e.who} {' '.join(str(f) for f in e.facts)}", at_ms=e.at_ms) for e in run.history.of("bug")
+    ]
+    found += [Violation("R0", one) for one in run.bugs]
+    return found
+
+
+def _sessions(run: Run) -> dict[str, _Session]:
+    sessions: defaultdict[str, _Session] = defaultdict(lambda: _Session(""))
+    dead: set[str] = set()
+    for event in run.history.events:
+        match event.what:
+            case "opened":
+                one = sessions[event.facts[0]]
+                one.id, one.protocol, one.client = event.facts[0], event.facts[1], event.who
+            case "sent":
+                one = sessions[event.facts[0]]
+                one.sent[event.facts[1]] = event.facts[2], event.facts[3]
+            case "acked":
+                one = sessions[event.facts[0]]
+                one.acked = max(one.acked, event.facts[1])
+            case "result" | "missing":
+                sessions[event.facts[0]].answers.append(event)
+            case "error":
+                sessions[event.facts[0]].errors.append(event.facts[1])
+            case "over":
+                one = sessions[event.facts[0]]
+                one.over, one.over_ms = event.facts[1], event.at_ms
+            case "utterance":
+                session_id, index, _, reason, text = event.facts
+                one = sessions[session_id]
+                one.owner = event.who
+                one.utterances[index] = _Utterance(index, reason, list(speech.read(text)), event.at_ms)
+            case "concluded":
+                session_id, index, _, how = event.facts
+                if (utterance := sessions[session_id].utterances.get(index)) is not None:
+                    utterance.outcomes.append(how)
+            case "kept":
+                sessions[event.facts[0]].kept.update(speech.read(event.facts[1]))
+            case "killed" | "left":
+                dead.add(event.who)
+            case _:
+                pass
+    for one in sessions.values():
+        one.is_abandoned = one.owner in dead
+    sessions.pop("", None)
+    return {session_id: one for session_id, one in sessions.items() if one.client}
+
+
+def _heard(session: _Session) -> list[Violation]:
+    """R1."""
+    is_orderly = session.over == "closed"
+    said = {p for e in session.answers if e.what == "result" for p in speech.read(e.facts[3] or "")}
+    told = {e.facts[1]: e.facts[3] for e in session.answers if e.what == "missing" and e.facts[3] != "gap_timeout"}
+    excused = session.kept | {
+        packet
+        for utterance in session.utterances.values()
+        if told.get(utterance.index, "merged") != "merged"
+        for packet in utterance.packets
+    }
+    where = {packet: u.index for u in session.utterances.values() for packet in u.packets}
+    speaker = int(session.client.rpartition("-")[2])
+    found: list[Violation] = []
+    for seq, (first, last) in session.sent.items():
+        if not (is_orderly or seq <= session.acked):
+            continue
+        lost = [n for n in range(first, last + 1) if (speaker, n) not in said and (speaker, n) not in excused]
+        if lost:
+            index = where.get((speaker, lost[0]))
+            how = "acknowledged" if seq <= session.acked else "of a session that ended in order"
+            outcome = session.utterances[index].outcomes if index is not None else []
+            text = f"packets {lost[0]}–{lost[-1]} of {session.client}, {how}, are in no text (utterance {index}, {outcome})"
+            found.append(Violation("R1", text, session.id))
+    foreign = {p for p in said if p[0] != speaker}
+    if foreign:
+        found.append(Violation("R1", f"{session.client} was told what others said: {sorted(foreign)[:3]}", session.id))
+    return found[:3]
+
+
+def _answered_once(session: _Session) -> list[Violation]:
+    """R2."""
+    found: list[Violation] = []
+    answers: defaultdict[int, list[str]] = defaultdict(list)
+    for event in session.answers:
+        if not (event.what == "missing" and event.facts[3] == "gap_timeout"):
+            answers[event.facts[1]].append(event.what)
+    for utterance in session.utterances.values():
+        many = answers.get(utterance.index, [])
+        if len(utterance.outcomes) > 1:
+            found.append(Violation("R2", f"utterance {utterance.index} ended as {utterance.outcomes}", session.id))
+        if len(many) > 1:
+            found.append(Violation("R2", f"utterance {utterance.index} was answered with {many}", session.id))
+        if not many and session.over == "closed":
+            text = f"utterance {utterance.index} ({utterance.outcomes}) was never answered"
+            found.append(Violation("R2", text, session.id))
+        if not utterance.outcomes and not session.is_abandoned and session.over == "closed":
+            found.append(Violation("R2", f"utterance {utterance.index} never ended", session.id))
+    for index in answers:
+        if index not in session.utterances:
+            found.append(Violation("R2", f"an answer for utterance {index}, which nobody said", session.id))
+    said: defaultdict[speech.Packet, int] = defaultdict(int)
+    for event in session.answers:
+        if event.what == "result":
+            for packet in speech.read(event.facts[3] or ""):
+                said[packet] += 1
+    # A cut goes through a packet now and then: a single one may be heard on both sides of it.
+    twice = {packet for packet, count in said.items() if count > 1 and packet not in session.kept}
+    runs = sorted((who, n) for who, n in twice if {(who, n + 1), (who, n + 2)} <= twice)
+    if runs:
+        text = f"{len(twice)} packets were said twice, {runs[0][1]} and more of {session.client}"
+        found.append(Violation("R2", text, session.id))
+    return found[:3]
+
+
+def _in_order(session: _Session) -> list[Violation]:
+    """R3."""
+    announced: set[int] = set()
+    highest, last_seq = -1, 0
+    found: list[Violation] = []
+    for event in session.answers:
+        _, index, seq, detail = event.facts
+        if event.what == "missing" and detail == "gap_timeout":
+            announced.add(index)
+            continue
+        if index < highest and index not in announced:
+            found.append(
+                Violation("R3", f"the answer for {index} came after that for {highest}", session.id, event.at_ms)
+            )
+        highest = max(highest, index)
+        if seq is not None:
+            if seq <= last_seq:
+                found.append(Violation("R3", f"result_seq {seq} came after {last_seq}", session.id, event.at_ms))
+            last_seq = max(last_seq, seq)
+    return found[:2]

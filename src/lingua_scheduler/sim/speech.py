@@ -1,0 +1,52 @@
+"""What is said in a simulation: numbered packets, so that every text shows whose speech it is, which, and how often.
+
+A packet is a well-formed Opus packet of 60 ms that carries its speaker and number. Nodes "recognise" ranges of them:
+`7:120-186` is what speaker 7 said from packet 120 to 186.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+PACKET_MS = 60
+PACKET_BYTES = 9
+_TOC = bytes([3 << 3])
+_HEAD = (PACKET_BYTES - 2).to_bytes(2, "little") + _TOC
+_RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
+
+Packet = tuple[int, int]
+"""Speaker and number."""
+
+
+def say(speaker: int, numbers: Iterable[int]) -> bytes:
+    """The audio of these packets, as an `audio_chunk` carries it."""
+    who = _HEAD + speaker.to_bytes(2, "big")
+    return b"".join(who + number.to_bytes(4, "big") for number in numbers)
+
+
+def hear(audio: bytes) -> list[Packet]:
+    """The packets in a payload."""
+    return [
+        (int.from_bytes(audio[at + 3 : at + 5], "big"), int.from_bytes(audio[at + 5 : at + 9], "big"))
+        for at in range(0, len(audio), PACKET_BYTES)
+    ]
+
+
+def write(packets: list[Packet]) -> str:
+    """Ranges of packets that follow each other."""
+    if not packets:
+        return ""
+    ranges: list[str] = []
+    first = packets[0]
+    for last, following in pairwise([*packets, (-1, -1)]):
+        if following != (last[0], last[1] + 1):
+            ranges.append(f"{first[0]}:{first[1]}-{last[1]}")
+            first = following
+    return " ".join(ranges)
+
+
+def read(text: str) -> Iterator[Packet]:
+    """The packets that a text names."""
+    for speaker, first, last in _RANGE.findall(text):
+        for number in range(int(first), int(last) + 1):
+            yield int(speaker), number
