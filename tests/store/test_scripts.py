@@ -10,11 +10,13 @@ import pytest
 
 from lingua_scheduler.core.node.events import NodeLoad
 from lingua_scheduler.core.placement import Queued, Selected
-from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
+from lingua_scheduler.core.rooms.room import Member
+from lingua_scheduler.protocol.ids import JobId, NodeId, RoomId, SessionId
 from lingua_scheduler.store import client
 from lingua_scheduler.store.client import Script
 from lingua_scheduler.store.keys import KEY_TABLE, Keys
 from lingua_scheduler.store.records import Presence, Word
+from lingua_scheduler.store.rooms import Guesser
 from lingua_scheduler.store.sessions import Ownership, SessionChange
 from lingua_scheduler.store.store import Store
 from tests.store.samples import HERE, SERVICES, join, registration, request
@@ -167,6 +169,7 @@ async def test_a_whole_life_costs_one_script_per_call_and_no_scan(stores: Store)
     claimed = await stores.instances.claim_owner("nodes", "n", HERE)
     await stores.instances.renew_owner("nodes", "n", HERE, claimed.epoch)
     await stores.instances.release_owner("nodes", "n", HERE, claimed.epoch)
+    await whole_call(stores)
     await stores.instances.reap()
     await stores.nodes.pools(await stores.nodes.snapshot())
     await stores.instances.list()
@@ -174,6 +177,17 @@ async def test_a_whole_life_costs_one_script_per_call_and_no_scan(stores: Store)
     calls = await commandstats(stores)
     assert calls.keys().isdisjoint(FORBIDDEN)
     assert calls["evalsha"] >= len(SCRIPTS)
+
+
+async def whole_call(stores: Store) -> None:
+    """The life of a room."""
+    room, one = RoomId("r"), Member(SessionId("s"), HERE, 1)
+    await stores.rooms.create(room, ["123456"], one, expiry_ms=60_000)
+    await stores.rooms.join("123456", one, Guesser(SessionId("s"), "address"), members_max=2, expiry_ms=60_000)
+    await stores.rooms.change(room, one)
+    await stores.rooms.spoke(room, None, expiry_ms=60_000)
+    await stores.rooms.look(room, expiry_ms=60_000)
+    await stores.rooms.leave(room, SessionId("s"))
 
 
 async def commandstats(store: Store) -> dict[str, int]:

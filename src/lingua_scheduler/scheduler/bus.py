@@ -84,6 +84,9 @@ class RemoteOwner:
             self._bus.forget_jobs_on(node_id)
         self._bus.publish(self.instance_id, wire.NodeGone(node_id=node_id, epoch=epoch, cause=cause))
 
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        return self._bus.jobs_on(node_id, self)
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteJob:
@@ -91,6 +94,7 @@ class RemoteJob:
 
     owner: RemoteOwner
     node_id: NodeId
+    attempt: int
 
 
 class Bus:
@@ -128,6 +132,11 @@ class Bus:
     def node_of(self, job_id: JobId) -> NodeId:
         """Where a job of another instance is."""
         return self._remote_jobs[job_id].node_id
+
+    def jobs_on(self, node_id: NodeId, owner: RemoteOwner) -> list[tuple[JobId, int]]:
+        """What a node here works on for one other instance, with the attempts."""
+        jobs = self._remote_jobs.items()
+        return [(job, remote.attempt) for job, remote in jobs if (remote.node_id, remote.owner) == (node_id, owner)]
 
     def forget_job(self, job_id: JobId) -> None:
         """It was answered, refused or cancelled."""
@@ -351,14 +360,14 @@ class Bus:
         owner = self.owner(InstanceId(message.owner))
         for job_id in map(JobId, message.jobs):
             if (remote := self._remote_jobs.get(job_id)) is not None:
-                self._remote_jobs[job_id] = RemoteJob(owner, remote.node_id)
+                self._remote_jobs[job_id] = RemoteJob(owner, remote.node_id, remote.attempt)
         self.local.session_moved_for(message)
 
     def _on_assign(self, message: wire.AssignJob) -> None:
         owner = self.owner(InstanceId(message.owner))
         job_id = JobId(message.assign.job_id)
         if self.local.assign_for(owner, message):
-            self._remote_jobs[job_id] = RemoteJob(owner, NodeId(message.node_id))
+            self._remote_jobs[job_id] = RemoteJob(owner, NodeId(message.node_id), message.assign.attempt_id)
             self._idle.clear()
             if len(self._remote_jobs) > REMOTE_JOBS_MAX:
                 self._remote_jobs.popitem(last=False)

@@ -41,6 +41,10 @@ class JobOwner(Protocol):
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: node.LostCause) -> None: ...
 
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        """Those that have a slot of the node, with their attempts."""
+        ...
+
 
 class Owners(Protocol):
     """Finds the owner of a job, and tells those of this instance and others of freed slots and lost jobs."""
@@ -125,6 +129,10 @@ class Nodes:
     def used_by(self, node_id: NodeId, owner: JobOwner) -> None:
         """`owner` may have audio on the node from now on, wherever it is connected."""
         self._users[node_id][owner] = None
+
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        """What a node connected here works on, as far as this instance knows."""
+        return [job for owner in self._users.get(node_id, ()) for job in owner.jobs_on(node_id)]
 
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
@@ -294,8 +302,9 @@ class NodeConnection:
     async def _answer(self, effect: StoreEffect) -> node.NodeEvent | None:
         store = self._context.store.nodes
         match effect:
-            case node.RegisterNode(registration):
-                reply = await store.register(registration, self._context.instance_id)
+            case node.RegisterNode(registration, is_again):
+                at_work = self._nodes.jobs_on(registration.node_id) if is_again else None
+                reply = await store.register(registration, self._context.instance_id, at_work)
                 event = node.RegisterReplied(reply.word, reply.epoch)
             case node.HeartbeatNode(node_id, epoch, status, load, services, languages):
                 reply = await store.heartbeat(node_id, epoch, status, load, services, languages)

@@ -48,6 +48,10 @@ class Previewed:
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         """Nothing was promised."""
 
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        """A preview takes no slot."""
+        return []
+
 
 class Previews:
     """The previews of this instance's sessions."""

@@ -158,6 +158,9 @@ class SessionActor:
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         self.jobs.post(job.NodeLost(node_id, cause, epoch))
 
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        return self._jobs_machine.book.jobs_on(node_id)
+
     def _perform_session(  # noqa: C901, PLR0912 - one line for each effect
         self, effect: session.SessionEffect
     ) -> None:

@@ -300,3 +300,18 @@ def test_what_the_node_says_before_it_is_confirmed_waits():
     forwarded = connection.of(ev.ForwardReport)
     assert [report.report.job_id for report in forwarded] == [f"j{number}" for number in range(64)]
     assert {report.epoch for report in forwarded} == {3}
+
+
+def test_a_node_that_does_not_name_its_jobs_again_has_those_that_it_had():
+    connection = serving(node_id="mine")
+    connection.register(node_id="mine")
+    assert connection.one(ev.RegisterNode).is_again
+
+
+def test_a_node_that_names_its_jobs_is_believed():
+    connection = serving(node_id="mine")
+    connection.register(node_id="mine", active_jobs=[])
+    assert not connection.one(ev.RegisterNode).is_again
+    fresh = Connection()
+    fresh.register(node_id="mine")
+    assert not fresh.one(ev.RegisterNode).is_again

@@ -34,7 +34,8 @@ def test_a_store_that_comes_back_empty_gets_the_node_from_memory():
     connection.feed(ev.StoreReturned())
     assert connection.one(ev.HeartbeatNode)
     connection.beaten("NODE_NOT_REGISTERED")
-    assert connection.last == [ev.RegisterNode(connection.of(ev.AnnounceRegistered, connection.all)[0].registration)]
+    known = connection.of(ev.AnnounceRegistered, connection.all)[0].registration
+    assert connection.last == [ev.RegisterNode(known, is_again=True)]
     connection.confirm(epoch=1)
     assert [type(effect) for effect in connection.last] == [ev.AnnounceRegistered, ev.HeartbeatNode]
     connection.beaten()

@@ -9,7 +9,7 @@ from lingua_scheduler.core.jobs.events import JobEffect, NodeTraits
 from lingua_scheduler.core.jobs.job import Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.ledger import Custody, IndexSet
-from lingua_scheduler.core.jobs.phases import TRANSITIONS, Phase
+from lingua_scheduler.core.jobs.phases import SENT, TRANSITIONS, Phase
 from lingua_scheduler.core.utterance import JobSpec
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
@@ -72,6 +72,11 @@ class Book:
         self.lane_of(job).add(job)
         self.custody.claim(job.index)
         return job
+
+    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        """Jobs that have a slot of the node and are at work there or about to be, with their attempts."""
+        there = (job for job in self.jobs.values() if job.node is not None and job.node.node_id == node_id)
+        return [(job.job_id, job.attempt) for job in there if job.phase in SENT or job.phase is Phase.PARKED]
 
     def _make_room(self) -> None:
         if len(self.concluded) < LANES_MAX:

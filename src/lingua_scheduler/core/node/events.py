@@ -188,6 +188,8 @@ class RegisterNode:
     """Write the node to the store under a new epoch; answer with `RegisterReplied` or `StoreFailed("register")`."""
 
     registration: Registration
+    is_again: bool = False
+    """The connection stands, and the node does not say anew what it works on: that is what is known to be with it."""
 
 
 @dataclass(frozen=True, slots=True)

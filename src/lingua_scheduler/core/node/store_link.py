@@ -61,7 +61,8 @@ class StoreLink:
         self._register_next = None
         self.is_asking = True
         self.retry_at_ms = None
-        self._out.append(ev.RegisterNode(registration))
+        says_jobs = registration is not self.registration and registration.message.active_jobs is not None
+        self._out.append(ev.RegisterNode(registration, is_again=self.registration is not None and not says_jobs))
 
     def on_confirmed(self, registration: Registration, epoch: int) -> None:
         self.registering, self.is_asking = None, False
