@@ -15,7 +15,7 @@ from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
-from lingua_scheduler.core.utterance import Missing, Outcome, Translated
+from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
@@ -29,6 +29,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.keeping import SessionRecord
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.scheduler.previews import Previews
+from lingua_scheduler.scheduler.tally import Tally
 from lingua_scheduler.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ class SessionActor:
             return kept.encode_message(message)
         return kept.encode_report(outcome.node_id, outcome.result) if isinstance(outcome, Translated) else b""
 
+    def retried(self, cause: str) -> None:
+        """One of its jobs needs a further attempt."""
+        self._registry.tally.retried(cause)
+
     def confirm_token(self) -> None:
         """The client has shown that it read its new token: the one before is worth nothing any more."""
         self.used_token = None
@@ -199,7 +204,7 @@ class SessionActor:
         match effect:
             case job.Conclude(job_id, index, tgt_lang, outcome):
                 self._registry.disown_job(job_id)
-                self._count(job_id, outcome)
+                self._count(effect)
                 self.session.post(session.JobConcluded(job_id, index, tgt_lang, outcome))
             case job.FreeAudio(index):
                 self.session.post(session.AudioFreed(index))
@@ -213,10 +218,12 @@ class SessionActor:
             case _:
                 self._registry.dispatcher.perform(effect, self)
 
-    def _count(self, job_id: JobId, outcome: Outcome) -> None:
-        now_ms = self._context.clock.now_ms()
-        seconds = (now_ms - self._finalized_ms.pop(job_id, now_ms)) / 1000
-        self._context.metrics.concluded(outcome.reason if isinstance(outcome, Missing) else "translated", seconds)
+    def _count(self, end: job.Conclude) -> None:
+        clock, outcome = self._context.clock, end.outcome
+        total_ms = clock.now_ms() - self._finalized_ms.pop(end.job_id, clock.now_ms())
+        word = outcome.reason if isinstance(outcome, Missing) else "translated"
+        self._context.metrics.concluded(word, total_ms / 1000)
+        self._registry.tally.concluded(end, self.opening.speaker, total_ms, clock.wall_ms())
 
     def _end(self, reason: str) -> None:
         self.is_ended = True
@@ -228,6 +235,8 @@ class SessionActor:
             self.client = None
         self._registry.ended(self)
         self._registry.rooms.session_ended(self.session_id)
+        if self.record is not None:
+            self._context.scope.start(self.record.drop(), "drop-session")
         self._log.info("session ended", reason=reason)
 
     def _crashed(self, error: Exception, story: list[str]) -> None:
@@ -312,6 +321,7 @@ class Sessions:
     ) -> None:
         self.dispatcher = dispatcher
         self.previews = previews
+        self.tally = Tally()
         self._context = context
         self._forget_owner = forget_owner
         self.rooms: Rooms
@@ -325,6 +335,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @property
+    def jobs_open(self) -> int:
+        """Of all sessions here."""
+        return len(self._by_job)
 
     def find(self, session_id: SessionId) -> SessionActor | None:
         return self._by_id.get(session_id)

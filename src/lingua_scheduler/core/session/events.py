@@ -57,6 +57,11 @@ class HeartbeatArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomAsked:
+    """The client asked something of its room, which is answered elsewhere: it is alive."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResultsAcked:
     """Every result up to `result_seq` has reached the client."""
 
@@ -164,6 +169,7 @@ SessionEvent = (
     | TtsStarted
     | TtsEnded
     | HeartbeatArrived
+    | RoomAsked
     | ResultsAcked
     | CloseRequested
     | ConnectionLost

@@ -46,10 +46,12 @@ class Listening:
         self._press_again_ms = 0
         self._rebuilding: Rebuilding | None = None
 
-    @property
     def next_seq(self) -> int:
         """From where on a client that resumes is to send its audio (again)."""
-        return self._rebuilding.next_seq if self._rebuilding else self.intake.seqs.highest + 1
+        if self._rebuilding is None:
+            return self.intake.seqs.highest + 1
+        self._rebuilding.forget({slot.index for slot in self._backlog.delivery.unresolved()})
+        return self._rebuilding.next_seq
 
     def restore(self, state: SessionState) -> None:
         """Go on where another instance was; the audio of open utterances is to come again."""

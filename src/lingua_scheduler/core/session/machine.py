@@ -262,6 +262,8 @@ class SessionMachine:
                 self._on_playing(event, now_ms, out)
             case ev.HeartbeatArrived(timestamp):
                 self._voice.send(ServerHeartbeat(session_id=self._session_id, timestamp=timestamp), out)
+            case ev.RoomAsked():
+                pass  # it was heard from, and that is all
             case ev.ResultsAcked(result_seq):
                 self._backlog.delivery.acknowledge(result_seq)
             case ev.CloseRequested():
@@ -379,7 +381,7 @@ class SessionMachine:
         ack = SessionResumeAck(
             session_id=self._session_id,
             resume_token=event.resume_token,
-            next_seq=self._listening.next_seq,
+            next_seq=self._listening.next_seq(),
             replayed=len(kept),
         )
         for message in (ack, *kept):

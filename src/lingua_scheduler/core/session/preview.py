@@ -50,7 +50,7 @@ class Preview:
 
     def grew(self, now_ms: int, out: Effects) -> None:
         """The utterance being collected has more audio. Shown at most once per interval, first one interval in."""
-        intake, targets = self._intake, self._identity.targets
+        intake, targets = self._intake, self._intake.targets
         if self._interval_ms is None or intake.index is None or intake.buffer.audio_format is None or not targets:
             return
         if intake.index != self._index:
@@ -62,7 +62,7 @@ class Preview:
         effect = PreviewSpeech(
             job_id=self._backlog.job_id(intake.index, targets[0]),
             index=intake.index,
-            speaker=self._identity.speaker,
+            speaker=intake.speaker,
             tgt_lang=targets[0],
             chunks=intake.buffer.chunks,
             audio_format=intake.buffer.audio_format,
@@ -105,7 +105,7 @@ class Preview:
             return slot.utterance.speaker.trace_id if slot.outcome is None else None
         index = self._intake.index
         is_spoken = index is not None and any(
-            event.job_id == self._backlog.job_id(index, target) for target in self._identity.targets
+            event.job_id == self._backlog.job_id(index, target) for target in self._intake.targets
         )
         return self._identity.speaker.trace_id if is_spoken and not event.is_final else None
 

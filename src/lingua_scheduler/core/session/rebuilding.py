@@ -4,7 +4,7 @@ The boundaries are those of the first time: an utterance is whole when it has as
 jobs. Bounds: no more chunks are kept than the utterances had bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from lingua_scheduler.core.session.record import OpenUtterance
@@ -33,6 +33,10 @@ class Rebuilding:
     @property
     def next_seq(self) -> int:
         return min((part.utterance.first_seq or 0 for part in self._parts), default=self.sealed_seq + 1)
+
+    def forget(self, wanted: Set[int]) -> None:
+        """Only these utterances still need their audio: the others have their outcomes."""
+        self._parts = [part for part in self._parts if part.utterance.index in wanted]
 
     def add(self, seq: int, audio: bytes) -> tuple[int, bytes] | None:
         """The utterance that this chunk makes whole: its index and audio."""
