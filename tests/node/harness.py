@@ -15,6 +15,7 @@ from lingua_scheduler.protocol.messages import ErrorMessage, Pipeline, Wire
 from lingua_scheduler.protocol.node import (
     JobAssign,
     JobCancel,
+    JobPreview,
     JobResult,
     NodeControl,
     NodeMessage,
@@ -42,7 +43,7 @@ class Peer:
     def send(self, message: Wire) -> None:
         assert self.socket.send_text_nowait(encode(message))
 
-    def assign(self, job: JobAssign, audio: bytes) -> None:
+    def assign(self, job: JobAssign | JobPreview, audio: bytes) -> None:
         frame = encode_assign(job, audio, binary=self.binary)
         sent = (
             self.socket.send_binary_nowait(frame)

@@ -24,14 +24,16 @@ from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, check_ur
 from lingua_scheduler.node.machine_load import MachineLoad
 from lingua_scheduler.node.meter import Meter
 from lingua_scheduler.node.pipeline import Pipeline
+from lingua_scheduler.node.previews import Previews
 from lingua_scheduler.node.workers.calibrate import CAPACITY_MAX, Calibration, calibrate
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.node.workshop import Workshop
-from lingua_scheduler.protocol.ids import JobId, NodeId, valid_id
+from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId, valid_id
 from lingua_scheduler.protocol.node import (
     ActiveJob,
     JobAssign,
     JobCancel,
+    JobPreview,
     NodeControl,
     NodeDrain,
     NodeError,
@@ -84,7 +86,9 @@ class NodeApp:
         except (ConfigError, EngineError) as error:
             _give_up(error)
         self._engines = EngineKeeper(self._plan, self._task_failed)
-        self._jobs = Jobs(self._workshop(), config.capacity)
+        workshop = self._workshop()
+        self._jobs = Jobs(workshop, config.capacity)
+        self._previews = Previews(workshop)
         self._is_leaving = False
         self._told_ready: list[tuple[str, bool]] = []
 
@@ -180,6 +184,7 @@ class NodeApp:
             accept_public_jobs=True,
             language_capabilities=capabilities.language_capabilities(host),
             capability_schema_version="2.0",
+            advanced_features=capabilities.advanced_features(host),
             installed_services=capabilities.services(host),
             protocol_version="2",
             capacity=self._jobs.capacity,
@@ -207,6 +212,7 @@ class NodeApp:
                 **self._meter.snapshot(),
                 "held": self._jobs.held,
                 "sessions": self._jobs.sessions,
+                "previews": self._previews.decodes,
                 "workers_replaced": sum(lane.replaced for lane in host.status()),
             },
         )
@@ -221,11 +227,16 @@ class NodeApp:
         else:
             self._jobs.resume()
 
-    def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None:
+    def receive(self, message: JobAssign | JobPreview | JobCancel | NodeControl, audio: bytes) -> None:
         match message:
             case JobAssign():
+                self._previews.assigned(SessionId(message.session_id), message.utterance_index)
                 self._jobs.assign(message, audio, self._engines.host)
+            case JobPreview():
+                if not self._jobs.is_draining:
+                    self._previews.show(message, audio, self._engines.host)
             case JobCancel():
+                self._previews.cancel(message.job_id)
                 self._jobs.cancel(JobId(message.job_id))
             case NodeControl():
                 self._on_control(message)
@@ -260,6 +271,7 @@ class NodeApp:
         while True:
             await asyncio.sleep(LOOK_S)
             self._jobs.sweep()
+            self._previews.sweep()
             if self._machine.gpus:
                 await self._machine.look_at_gpus()
             if self._told_ready != _readiness(self._engines.host):

@@ -7,6 +7,7 @@ from lingua_scheduler.node.engines.base import Stage, primary, serves
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.protocol.ids import Language
 from lingua_scheduler.protocol.node import (
+    JOB_PREVIEW,
     Capability,
     InstalledModel,
     InstalledService,
@@ -69,6 +70,11 @@ def capabilities(host: EngineHost) -> list[Capability]:
         reason = None if ready or alone else next((lane.reason for lane in lanes), _NOT_CONFIGURED)
         found.append(Capability(type=stage, ready=bool(ready) or alone, reason=reason, ready_impl_ids=ready or None))
     return [*found, Capability(type="tone", ready=False, reason=_NOT_CONFIGURED)]
+
+
+def advanced_features(host: EngineHost) -> list[str] | None:
+    """`job_preview` where a recogniser reads along."""
+    return [JOB_PREVIEW] if any(card.streams for card in host.cards if card.stage is Stage.ASR) else None
 
 
 def services(host: EngineHost) -> list[InstalledService]:

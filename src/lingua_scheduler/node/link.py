@@ -35,6 +35,7 @@ from lingua_scheduler.protocol.node import (
     ActiveJob,
     JobAssign,
     JobCancel,
+    JobPreview,
     JobResult,
     NodeControl,
     NodeError,
@@ -90,7 +91,7 @@ class Agent(Protocol):
         """The scheduler took the node; what it must know beside the registration may be sent now."""
         ...
 
-    def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None: ...
+    def receive(self, message: JobAssign | JobPreview | JobCancel | NodeControl, audio: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +288,7 @@ class Link:
                 return  # some schedulers repeat it when the status changes
             case ErrorMessage() as error:
                 self._on_error(error)
-            case JobAssign() | JobCancel() | NodeControl():
+            case JobAssign() | JobPreview() | JobCancel() | NodeControl():
                 self._agent.receive(message, audio)
 
     def _on_error(self, error: ErrorMessage) -> None:

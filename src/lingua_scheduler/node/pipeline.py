@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from lingua_scheduler.node.aggregation.audio_events import Batch
 from lingua_scheduler.node.aggregation.direction import Direction
-from lingua_scheduler.node.audio import EncodedSpeech, SessionDecoder, TtsFormat, encode_speech
+from lingua_scheduler.node.audio import DecodedJob, EncodedSpeech, SessionDecoder, TtsFormat, encode_speech
 from lingua_scheduler.node.capabilities import serves_pair
 from lingua_scheduler.node.engines.base import (
     AsrRequest,
@@ -32,7 +32,7 @@ from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.protocol.audio import AudioFormat
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import Language
-from lingua_scheduler.protocol.node import JobAssign, NodeFault
+from lingua_scheduler.protocol.node import JobAssign, JobPreview, NodeFault
 from lingua_scheduler.runtime.logs import get_logger
 
 SEMANTIC_SKIPPED = "SEMANTIC_SKIPPED"
@@ -85,15 +85,24 @@ class Pipeline:
 
     async def decode(self, decoder: SessionDecoder, assign: JobAssign, audio: bytes, watch: Stopwatch) -> Audio:
         """The job's samples at 16 kHz. One call at a time for one decoder."""
-        audio_format = _audio_format(assign.audio_format)
         with watch.measure("decode"):
-            try:
-                decoded = await asyncio.to_thread(decoder.decode, audio, audio_format, assign.sample_rate)
-            except EngineError as error:
-                raise StageError("decode", error) from error
+            decoded = await _decode(decoder, assign, audio)
         if decoded.bad_packets:
             _log.warning("packets were not Opus", job=assign.job_id, packets=decoded.bad_packets)
         return decoded.audio
+
+    async def decode_piece(self, decoder: SessionDecoder, piece: JobPreview, audio: bytes) -> Audio:
+        """The samples of a piece of an utterance; as `decode`."""
+        return (await _decode(decoder, piece, audio)).audio
+
+    async def glance(self, audio: Audio, route: Route) -> str | None:
+        """What has been said so far, by a recogniser that has nothing else to do; None where there is none."""
+        async with self._engines.use() as host:
+            request = AsrRequest(audio, route.source, route.candidates)
+            try:
+                return (await host.asr(request)).text if host.may_glance(request) else None
+            except EngineError as error:
+                raise StageError(Stage.ASR, error) from error
 
     def heard_translation(self, route: Route) -> Language | None:
         """The language for recognition itself to translate into: only where no translation engine serves the way."""
@@ -193,6 +202,14 @@ def _translate_to(host: EngineHost, route: Route) -> Language | None:
 
 def _has_mt(host: EngineHost, direction: Direction) -> bool:
     return any(serves((a,), direction.src) and serves((b,), direction.tgt) for a, b in host.mt_pairs())
+
+
+async def _decode(decoder: SessionDecoder, message: JobAssign | JobPreview, audio: bytes) -> DecodedJob:
+    audio_format = _audio_format(message.audio_format)
+    try:
+        return await asyncio.to_thread(decoder.decode, audio, audio_format, message.sample_rate)
+    except EngineError as error:
+        raise StageError("decode", error) from error
 
 
 async def _staged(stage: Stage, call: Awaitable[T]) -> T:

@@ -8,7 +8,7 @@ from lingua_scheduler.node.engines.base import primary
 from lingua_scheduler.node.hearing import Heard
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import AUTO, Language, language
-from lingua_scheduler.protocol.node import JobAssign
+from lingua_scheduler.protocol.node import JobAssign, JobPreview
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Route:
     use_semantic: bool = False
 
     @classmethod
-    def of(cls, assign: JobAssign) -> Self:
+    def of(cls, assign: JobAssign | JobPreview) -> Self:
         """PeerError INVALID_MESSAGE where a language is none, or the source is open and nothing says between what."""
         flags = assign.pipeline
         a, b = _optional(assign.lang_a), _optional(assign.lang_b)

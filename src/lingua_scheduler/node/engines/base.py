@@ -178,7 +178,7 @@ class EngineCard:
     """Recognition only: languages into which it translates straight from speech."""
     limits: Limits = field(default_factory=Limits)
     streams: bool = False
-    """It emits partial texts while it works."""
+    """Recognition only: it emits partial texts while it works, and may be asked again and again while speech grows."""
     concurrency: int = 1
     """Remote engines: calls at a time. A blocking engine serves one; more of them are more processes."""
     notes: tuple[str, ...] = ()

@@ -50,6 +50,8 @@ from lingua_scheduler.protocol.ids import Language
 
 _LANGUAGES = tuple(Language(code) for code in ("en", "pt", "es", "zh", "ja", "ko"))
 _COUNTER = 1 << 16
+_TEXT_CHARS_MAX = 10_000
+"""Audio that is no counter is a range for each sample: megabytes of them."""
 _TONE_RATE = 22_050
 _TONE_SAMPLES_PER_CHAR = _TONE_RATE * 60 // 1000
 
@@ -127,7 +129,7 @@ class ScriptedAsr(_Scripted):
         return self._card(Stage.ASR)
 
     def run(self, request: AsrRequest, emit: Emit) -> AsrResult:
-        text = self.spec.text("text") or echo(request.audio)
+        text = (self.spec.text("text") or echo(request.audio))[:_TEXT_CHARS_MAX]
         words = text.replace("][", "] [").split()
         for count in range(1, int(self.spec.number("partials", 0)) + 1):
             emit(" ".join(words[:count]))

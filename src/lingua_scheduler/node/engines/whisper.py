@@ -98,6 +98,7 @@ class Whisper:
             languages=known,
             translates_to=(_ENGLISH,) if multilingual else (),
             limits=Limits(max_audio_s=120.0, timeout_s=10.0, timeout_per_audio_s=2.0),
+            streams=True,
             notes=()
             if source.verified
             else (f"the weights of {source.name} are the user's own: no checksum is known",),

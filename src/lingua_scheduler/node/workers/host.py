@@ -116,13 +116,7 @@ class EngineHost:
 
     async def asr(self, request: AsrRequest, on_partial: Emit | None = None) -> AsrResult:
         """Recognise one stretch of speech; UNSUPPORTED_FEATURE where it is longer than the engine takes."""
-
-        def fits(card: EngineCard) -> bool:
-            wanted = (request.language,) if request.language is not None else request.candidates
-            translated = request.translate_to is None or serves(card.translates_to, request.translate_to)
-            return translated and all(serves(card.languages, one) for one in wanted)
-
-        lane, card = self._lane(Stage.ASR, fits, str(request.language or "+".join(request.candidates) or "auto"))
+        lane, card = self._ears(request)
         seconds = len(request.audio) / ASR_RATE
         if seconds > card.limits.max_audio_s:
             message = f"{seconds:.0f} s of audio in one piece; {card.name} takes {card.limits.max_audio_s:.0f} s"
@@ -130,6 +124,12 @@ class EngineHost:
         result = await lane.call(request, on_partial)
         assert isinstance(result, AsrResult)
         return result
+
+    def may_glance(self, request: AsrRequest) -> bool:
+        """Whether the engine that would recognise this streams, and has nothing to do and nothing waiting."""
+        lane, card = self._ears(request)
+        status = lane.status()
+        return card.streams and status.running < status.ready and not status.waiting
 
     async def mt(self, request: MtRequest) -> MtResult:
         """Translate a text of any length; a text in another script than its language's is UNSUPPORTED_FEATURE."""
@@ -174,6 +174,14 @@ class EngineHost:
 
     def _cards(self, stage: Stage) -> Iterable[EngineCard]:
         return (card for card in self.cards if card.stage is stage)
+
+    def _ears(self, request: AsrRequest) -> tuple[Lane, EngineCard]:
+        def fits(card: EngineCard) -> bool:
+            wanted = (request.language,) if request.language is not None else request.candidates
+            translated = request.translate_to is None or serves(card.translates_to, request.translate_to)
+            return translated and all(serves(card.languages, one) for one in wanted)
+
+        return self._lane(Stage.ASR, fits, str(request.language or "+".join(request.candidates) or "auto"))
 
     def _lane(self, stage: Stage, fits: Callable[[EngineCard], bool], wanted: str) -> tuple[Lane, EngineCard]:
         found = [
