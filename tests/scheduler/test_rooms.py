@@ -413,6 +413,27 @@ async def test_a_room_ends_when_nobody_has_spoken_for_long(redis: EmbeddedRedis,
         assert await heard(ana) == [(ana.session_id, "pt 0")]
 
 
+async def test_a_redis_that_comes_back_empty_is_told_of_the_room(fleet: Fleet):
+    node = await fleet.node()
+    code, (ana, bea) = await fleet.room((0, "en"), (1, "es"))
+    instance = fleet.instances[0]
+    picture = instance.sessions.rooms.room_of(SessionId(ana.session_id))
+    assert picture is not None
+    rooms = instance.context.store.rooms
+    await rooms.look(picture.room_id, expiry_ms=0)
+    assert await rooms.room_of(SessionId(ana.session_id)) is None, "Redis knows nothing of it"
+    instance.sessions.rooms.store_returned()
+    await bea.wait_for(wire.RoomMembers)
+    late = await fleet.person(2)
+    await join(late, code, "pt")
+    assert [one.session_id for one in await members(bea, 3)] == [ana.session_id, bea.session_id, late.session_id]
+    await members(ana, 3)
+    await ana.speak(400)
+    await answer_all(node, 2)
+    assert await heard(bea) == [(ana.session_id, "es 0")]
+    assert await heard(late) == [(ana.session_id, "pt 0")]
+
+
 async def test_signalling_goes_to_members_of_the_room_that_accept_the_voice(fleet: Fleet):
     code, (ana, bea) = await fleet.room((0, "en"), (1, "es"))
     stranger = await fleet.person(0)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from lingua_scheduler.core.rooms.room import Member
+from lingua_scheduler.core.rooms.room import Member, Room
 from lingua_scheduler.protocol.ids import InstanceId, Language, RoomId, SessionId
 from lingua_scheduler.store.records import Word
 from lingua_scheduler.store.rooms import LINES_MAX, SESSION_GUESSES_MAX, Guesser, Line
@@ -75,6 +75,14 @@ class Machine(RuleBasedStateMachine):
         line = None if index is None else Line(session, index, "en", "es", "said", "dicho")
         self._call("spoke", room, line, expiry_ms=EXPIRY_MS)
         self._call("lines", room)
+
+    @rule(room=ROOMS, code=CODES, version=st.integers(1, 9), who=st.lists(SESSIONS, max_size=2, unique=True))
+    def restore(self, room: RoomId, code: str, version: int, who: list[SessionId]) -> None:
+        rooms = self.step.model.rooms
+        if any(rooms.room_of(session) not in {None, room} for session in who):
+            return  # who has joined another room meanwhile is no matter of this one
+        lost = Room(room, code, version, tuple(member(one, voices={who[0]: True}) for one in who))
+        self._call("restore", lost, expiry_ms=EXPIRY_MS)
 
     @rule(room=ROOMS)
     def look(self, room: RoomId) -> None:

@@ -167,6 +167,7 @@ class ClientConnection:
     async def _on_room(self, message: RoomMessage) -> None:
         if self._actor is None:
             raise PeerError(ErrorCode.INVALID_SESSION, HINTS[ErrorCode.INVALID_SESSION].en)
+        self._actor.post(session.RoomAsked())
         await self._sessions.rooms.desk.handle(self._actor, message, self._address)
 
 

@@ -158,6 +158,11 @@ class Rooms:
         if moved.room is not None:
             self.seat(actor, moved)
 
+    def store_returned(self) -> None:
+        """Redis is back, perhaps empty."""
+        for room_id in list(self._open):
+            self._start(self.look(room_id), "look-at-room")
+
     def instance_gone(self, instance_id: InstanceId) -> None:
         for one in list(self._open.values()):
             one.driver.post(room.InstanceLost(instance_id))
@@ -282,6 +287,17 @@ class Rooms:
         if reply.word is Word.OK and reply.room is not None:
             self._see(here, reply.room, max(0, self.expiry_ms - reply.silent_ms))
             return
+        picture = here.machine.room
+        if (
+            reply.word is Word.ROOM_NOT_FOUND
+            and picture is not None
+            and here.machine.lives_at(self._context.clock.now_ms())
+        ):
+            reply = await self._context.store.rooms.restore(picture, expiry_ms=self.expiry_ms)
+            _log.warning("room written again: Redis had lost it", room=room_id, word=reply.word)
+            if reply.word is Word.OK:
+                self.changed(reply)
+                return
         if reply.room is not None:
             self._tell(reply.room.instances(), wire.RoomChanged(room_id=room_id, picture=None))
         here.driver.post(room.RoomEnded())

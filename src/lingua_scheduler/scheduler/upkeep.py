@@ -152,5 +152,6 @@ class Upkeep:
         _log.warning("Redis is back" if is_up else "Redis is away", cause=why)
         self._sessions.store_changed(is_up)
         if is_up:
+            self._sessions.rooms.store_returned()
             for connection in self._nodes.connections():
                 connection.driver.post(node.StoreReturned())

@@ -19,6 +19,7 @@ _LEAVE = Script("leave_room")
 _CHANGE = Script("change_member")
 _SPEECH = Script("note_speech")
 _LOOK = Script("look_room")
+_RESTORE = Script("restore_room")
 
 GRACE_MS = 60_000
 """Keys outlive the expiry by this, so that it is a decision that members hear of and not a disappearance."""
@@ -115,6 +116,16 @@ class RoomStore:
     async def look(self, room_id: RoomId, *, expiry_ms: int) -> RoomReply:
         """Words: OK, EXPIRED (it was removed by this call), ROOM_NOT_FOUND."""
         return room_reply(room_id, await self._run(_LOOK, room_id, expiry_ms))
+
+    async def restore(self, room: Room, *, expiry_ms: int) -> RoomReply:
+        """Redis has lost the room: write it as it was last seen. Words: OK (also where it is there), NO_CODE."""
+        fields: list[str | int] = ["version", room.version + 1]
+        for member in room.members:
+            fields += [f"member:{member.session_id}", _stored(member)]
+            for speaker, accepts in member.voices.items():
+                fields += [f"voice:{member.session_id}:{speaker}", int(accepts)]
+        reply = await self._run(_RESTORE, room.room_id, room.code, expiry_ms + GRACE_MS, *fields)
+        return room_reply(room.room_id, reply)
 
     async def room_of(self, session_id: SessionId) -> RoomId | None:
         """The room that a session is in, or was in when it expired."""

@@ -113,6 +113,15 @@ def test_the_store_is_asked_now_and_then_and_when_the_room_should_end():
     assert effects[-1] == ev.ForgetRoom()
 
 
+def test_until_it_may_have_expired_a_room_is_known_to_live():
+    scene = Scene(ANA)
+    scene.see(room(1, member(ANA, "en")))
+    assert not scene.machine.lives_at(scene.now_ms), "the picture did not say"
+    scene.see(room(1, member(ANA, "en")), expires_in_ms=700)
+    assert scene.machine.lives_at(scene.now_ms + 699)
+    assert not scene.machine.lives_at(scene.now_ms + 700)
+
+
 def test_speech_shows_that_a_picture_is_old():
     scene = Scene(ANA)
     scene.see(room(3, member(ANA, "en")))

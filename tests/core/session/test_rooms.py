@@ -99,6 +99,16 @@ def test_others_still_hear_who_has_lost_the_connection():
     assert scene.state is Life.ENDED
 
 
+def test_asking_of_a_room_keeps_a_session_from_being_idle():
+    scene = Scene()
+    scene.wait(DEFAULTS.session_idle_ms - 1)
+    scene.handle(ev.RoomAsked())
+    scene.wait(DEFAULTS.session_idle_ms - 1)
+    assert scene.state is Life.OPEN
+    scene.wait(1)
+    assert scene.state is not Life.OPEN
+
+
 def test_a_line_says_where_it_was_heard_only_of_nodes_that_hear_once():
     scene = Scene()
     scene.handle(heard_by((ES, (ANA,)), (PT, (BEA,))))

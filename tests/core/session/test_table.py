@@ -20,6 +20,7 @@ EVENTS: tuple[ev.SessionEvent, ...] = (
     ev.TtsStarted("g"),
     ev.TtsEnded("g"),
     ev.HeartbeatArrived(1),
+    ev.RoomAsked(),
     ev.ResultsAcked(0),
     ev.CloseRequested("done"),
     ev.ConnectionLost(),

@@ -20,7 +20,8 @@ Timers:
 | look | the picture may be old, or the room may have expired: only the store knows when it was last spoken in |
 | window | the members of a dead instance had time to resume elsewhere: who is still bound to it has left |
 
-Who wins: the store. An expiry that comes due is a question to it, never a decision.
+Who wins: the store. An expiry that comes due is a question to it, never a decision. Where the store does not know a
+room that cannot have expired, it has lost it, and is told what was last seen.
 
 Bounds: members as the room's; lost instances as members. The machine does not know of sockets, Redis, clocks or audio.
 """
@@ -46,6 +47,7 @@ class RoomMachine:
         self.seated: dict[SessionId, tuple[Member | None, Listeners | None]] = {}
         """Sessions of this instance, with what their session machines know of their place."""
         self._look_at_ms: int | None = None
+        self._lives_until_ms = 0
         self._lost: dict[InstanceId, int] = {}
         self.is_gone = False
 
@@ -75,6 +77,10 @@ class RoomMachine:
                 assert_never(event)
         return out
 
+    def lives_at(self, now_ms: int) -> bool:
+        """Whether the room cannot have expired yet, as far as was last seen: a store without it has lost it."""
+        return not self.is_gone and now_ms < self._lives_until_ms
+
     def next_deadline_ms(self) -> int | None:
         if self.is_gone:
             return None
@@ -96,6 +102,7 @@ class RoomMachine:
     def _on_seen(self, event: ev.RoomSeen, now_ms: int, out: Effects) -> None:
         if event.expires_in_ms is not None:
             self._look_at_ms = now_ms + max(0, min(event.expires_in_ms, self._look_ms))
+            self._lives_until_ms = now_ms + event.expires_in_ms
         elif self._look_at_ms is None:
             self._look_at_ms = now_ms + self._look_ms
         if self.room is not None and event.room.version <= self.room.version:

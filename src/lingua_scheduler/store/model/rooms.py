@@ -119,6 +119,16 @@ class RoomModel:
         del self._rooms[room_id]
         return reply
 
+    def restore(self, room: Room, *, expiry_ms: int) -> RoomReply:
+        if self._room(room.room_id) is None:
+            if self._by_code(room.code) is not None:
+                return RoomReply(Word.NO_CODE)
+            now = self._world.now
+            members = {one.session_id: one for one in room.members}
+            until_ms = now + expiry_ms + GRACE_MS
+            self._rooms[room.room_id] = StoredRoom(room.code, room.version + 1, now, until_ms, members)
+        return self._reply(Word.OK, room.room_id)
+
     def room_of(self, session_id: SessionId) -> RoomId | None:
         for room_id in list(self._rooms):
             room = self._room(room_id)
