@@ -130,9 +130,9 @@ async def test_an_instance_told_to_stop_takes_its_nodes_off_the_fleet(fleet: Fle
 
 
 async def test_slots_taken_for_sessions_of_a_killed_instance_come_free(fleet: Fleet):
-    """The session of a killed instance is lost (resume across instances is not there yet): its client starts anew.
+    """Also where its client does not go on with it elsewhere: nothing of it stays behind.
 
-    Nothing of it stays behind. The results of its sentences lay in its inbox; whoever took that over dropped them, and
+    The results of its sentences lay in its inbox; whoever took that over dropped them, and
     the node's slots stayed taken until their leases ran out, a minute later.
     """
     a, b = await fleet.serve(2)
