@@ -74,7 +74,7 @@ async def test_pages_carry_a_strict_policy(scheduler: Scheduler):
         assert response.status == 200
         policy = response.headers["Content-Security-Policy"]
         assert "unsafe" not in policy
-        assert "default-src 'self'" in policy
+        assert policy.startswith("default-src 'none'")
 
 
 async def test_the_web_folder_is_served_and_nothing_above_it(scheduler: Scheduler):

@@ -89,6 +89,13 @@ class SessionMoved(Bus, tag="session_moved", frozen=True, kw_only=True):
     """Those that are open."""
 
 
+class DrainNode(Bus, tag="drain_node", frozen=True, kw_only=True):
+    """To the instance a node is connected to: an operator wants no new work on it, or lifts that."""
+
+    node_id: str
+    lifts: bool = False
+
+
 class SlotFreed(Bus, tag="slot", frozen=True, kw_only=True):
     """To the owner of a waiting job: a slot is kept for it for a moment."""
 
@@ -109,8 +116,6 @@ class RoomLine(Bus, tag="line", frozen=True, kw_only=True):
     room_id: str
     recipients: list[str]
     line: TranslationResult | MissingResult
-    is_forwarded: bool = False
-    """By an instance that had lost the session to yours."""
 
 
 class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
@@ -124,7 +129,7 @@ class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
 RoomMessage = RoomChanged | RoomLine | RoomSignal
 Signal = WebrtcOffer | WebrtcAnswer | WebrtcIce
 BusMessage = (
-    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | SlotFreed
+    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | DrainNode | SlotFreed
     | RoomChanged | RoomLine | RoomSignal
 )  # fmt: skip
 

@@ -17,6 +17,8 @@ from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.control import Control
+from lingua_scheduler.scheduler.desk import Desk
 from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
 from lingua_scheduler.scheduler.nodes import Nodes
@@ -42,13 +44,11 @@ SHUTDOWN_S = 5.0
 class Scheduler:
     """A running instance: `async with Scheduler.start(config) as scheduler: await scheduler.wait_stopped()`."""
 
-    def __init__(
-        self, context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots, upkeep: Upkeep
-    ) -> None:
+    def __init__(self, context: Context, sessions: Sessions, nodes: Nodes, desk: Desk, upkeep: Upkeep) -> None:
         self.context = context
         self.sessions = sessions
         self.nodes = nodes
-        self.snapshots = snapshots
+        self.desk = desk
         self.upkeep = upkeep
         self.url = ""
         """`http://host:port`, once it listens."""
@@ -103,7 +103,8 @@ class Scheduler:
 @contextlib.asynccontextmanager
 async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
     server = scheduler.context.config.server
-    app = build_app(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.snapshots)
+    app = build_app(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.desk)
+    Control(scheduler.context, scheduler.nodes, scheduler.upkeep.bus, scheduler.stop).add_to(app)
     runner = web.AppRunner(
         app, access_log=None, shutdown_timeout=SHUTDOWN_S, max_line_size=HEADER_BYTES_MAX, handle_signals=False
     )
@@ -139,9 +140,8 @@ def assemble(context: Context, bus: Bus) -> Scheduler:
     nodes.owners = routes
     bus.local = routes
     snapshots = Snapshots(context, sessions, nodes)
-    return Scheduler(
-        context, sessions, nodes, snapshots, Upkeep(context, sessions, nodes, snapshots, Fleet(bus, routes))
-    )
+    desk = Desk(context, snapshots)
+    return Scheduler(context, sessions, nodes, desk, Upkeep(context, sessions, nodes, snapshots, Fleet(bus, routes)))
 
 
 def _instance_id(config: Config) -> InstanceId:

@@ -53,6 +53,8 @@ class Local(Protocol):
 
     def node_gone_for(self, message: wire.NodeGone) -> None: ...
 
+    def drain_for(self, message: wire.DrainNode) -> None: ...
+
     def slot_freed_for(self, message: wire.SlotFreed) -> None: ...
 
     def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None: ...
@@ -347,6 +349,8 @@ class Bus:
                 local.assign_failed_for(message)
             case wire.NodeGone():
                 local.node_gone_for(message)
+            case wire.DrainNode():
+                local.drain_for(message)
             case wire.SlotFreed():
                 local.slot_freed_for(message)
             case wire.SessionMoved():

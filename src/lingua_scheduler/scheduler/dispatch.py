@@ -56,6 +56,7 @@ class Dispatch:
                 self._start(self._finish(effect, owner), "finish")
             case job.RequeueJob():
                 self._context.metrics.retries.labels(effect.cause).inc()
+                owner.retried(effect.cause)
                 self._start(self._requeue(effect, owner), "requeue")
             case job.RenewLease():
                 self._start(self._renew(effect, owner), "renew")

@@ -1,32 +1,44 @@
 """The HTTP side of the port: health, readiness, metrics, snapshots and the pages; and the two WebSocket doors."""
 
 import functools
+from importlib import resources
+from pathlib import Path
 
-import msgspec
 from aiohttp import web
 
 from lingua_scheduler.protocol.ids import JobId, valid_id
 from lingua_scheduler.scheduler.clients import serve_client
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.desk import Desk, answer
+from lingua_scheduler.scheduler.feed import Feed
 from lingua_scheduler.scheduler.nodes import Nodes, serve_node
 from lingua_scheduler.scheduler.pages import add_pages, with_security_headers
 from lingua_scheduler.scheduler.sessions import Sessions
-from lingua_scheduler.scheduler.snapshots import Snapshots
+from lingua_scheduler.scheduler.snapshots import PICTURES, Snapshots
+from lingua_scheduler.store.errors import StoreError
 
 HEADER_BYTES_MAX = 8190
+DASHBOARDS = ("dashboard", "cluster", "compute-power", "models", "languages")
 
 
-def build_app(context: Context, sessions: Sessions, nodes: Nodes, snapshots: Snapshots) -> web.Application:
+def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) -> web.Application:
     """All routes of the port."""
+    snapshots = desk.snapshots
     app = web.Application(middlewares=[with_security_headers])
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", functools.partial(_ready, snapshots))
     app.router.add_get("/metrics", functools.partial(_metrics, context))
-    for name in ("stats", "cluster", "nodes", "sessions", "pools", "metrics"):
+    for name in PICTURES:
         app.router.add_get(f"/api/v1/{name}", functools.partial(_snapshot, snapshots, name))
     app.router.add_get("/api/v1/jobs/{job_id}", functools.partial(_job, snapshots))
+    feed = Feed(context, snapshots)
+    app.router.add_get("/api/v1/feed", feed.serve)
+    app.on_shutdown.append(feed.close)
+    desk.add_to(app)
+    for name in DASHBOARDS:
+        app.router.add_get(f"/{name}", _dashboard)
     add_pages(app)
     return app
 
@@ -37,7 +49,7 @@ async def _health(_: web.Request) -> web.Response:
 
 async def _ready(snapshots: Snapshots, _: web.Request) -> web.Response:
     reasons = snapshots.unready_reasons()
-    return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+    return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
 
 async def _metrics(context: Context, _: web.Request) -> web.Response:
@@ -45,16 +57,20 @@ async def _metrics(context: Context, _: web.Request) -> web.Response:
 
 
 async def _snapshot(snapshots: Snapshots, name: str, _: web.Request) -> web.Response:
-    return _json(snapshots.get(name))
+    return answer(snapshots.get(name))
 
 
 async def _job(snapshots: Snapshots, request: web.Request) -> web.Response:
     job_id = request.match_info["job_id"]
-    story = await snapshots.job(JobId(job_id)) if valid_id(job_id) else None
+    try:
+        story = await snapshots.job(JobId(job_id)) if valid_id(job_id) else None
+    except StoreError as error:
+        return answer({"error": f"Redis does not answer: {error}"}, status=503)
     if story is None:
-        return _json({"error": f"no job {job_id!r}: it never was, or was over an hour ago"}, status=404)
-    return _json(story)
+        return answer({"error": f"no job {job_id!r}: it never was, or was over an hour ago"}, status=404)
+    return answer(story)
 
 
-def _json(value: object, *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+async def _dashboard(_: web.Request) -> web.StreamResponse:
+    folder = Path(str(resources.files("lingua_scheduler") / "web"))
+    return web.FileResponse(folder / "dash" / "index.html", headers={"Cache-Control": "no-cache"})

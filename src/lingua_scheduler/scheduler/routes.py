@@ -9,6 +9,7 @@ from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, 
 from lingua_scheduler.protocol.node import JobCancel, JobResult
 from lingua_scheduler.scheduler.bus import Bus, RemoteOwner
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.control import drain_node
 from lingua_scheduler.scheduler.nodes import JobOwner, Nodes
 from lingua_scheduler.scheduler.orphans import Orphans
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
@@ -151,6 +152,9 @@ class Routes:
 
     def room_for(self, message: wire.RoomMessage) -> None:
         self.sessions.rooms.heard(message)
+
+    def drain_for(self, message: wire.DrainNode) -> None:
+        drain_node(self._nodes, NodeId(message.node_id), lifts=message.lifts)
 
     def slot_freed_for(self, message: wire.SlotFreed) -> None:
         job_id = JobId(message.job_id)

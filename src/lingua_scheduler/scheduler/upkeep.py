@@ -54,6 +54,10 @@ class Upkeep:
         self._presence: Presence | None = None
         context.health.told = self._store_turned
 
+    @property
+    def bus(self) -> Bus:
+        return self._fleet.bus
+
     async def start(self, address: str) -> None:
         """Announce the instance, then go on in the background."""
         self._presence = Presence(

@@ -1,9 +1,12 @@
 """Scheduler instances in the store: who is there, who owns which node and session, and clearing up after the dead."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import msgspec
 
 from lingua_scheduler.protocol.ids import InstanceId, NodeId
-from lingua_scheduler.store.client import Script, ScriptRunner
+from lingua_scheduler.store.client import Script, ScriptRunner, Words
 from lingua_scheduler.store.connection import Reply
 from lingua_scheduler.store.keys import OWNER_TTL_MS, PRESENCE_TTL_MS
 from lingua_scheduler.store.records import OwnedKind, OwnerReply, Presence, ReapReply, Word
@@ -15,6 +18,17 @@ _RELEASE = Script("release_owner")
 _REAP = Script("reap")
 REAP_ROUND = 16
 """How many overdue entries one round of clearing looks at: it bounds the script to about a quarter of a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All instances with a name in the store, each list by id."""
+
+    alive: list[tuple[InstanceId, Presence]]
+    with_inbox: list[InstanceId]
+    """Gone; what was meant for them is not dealt with."""
+    with_dead_letters: list[InstanceId]
+    """Gone; they left dead letters, for a day."""
 
 
 class InstanceStore:
@@ -35,35 +49,45 @@ class InstanceStore:
         ])  # fmt: skip
 
     async def withdraw(self, instance_id: InstanceId) -> None:
-        """A graceful stop: gone at once."""
-        await self._client.pipeline([
-            ("DEL", self._keys.presence(instance_id)),
-            ("SREM", self._keys.instances, instance_id),
-        ])  # fmt: skip
+        """A graceful stop: gone at once. Its name goes with the next `list`, unless it left dead letters."""
+        await self._client.call("DEL", self._keys.presence(instance_id), self._keys.report(instance_id))
+        await self.known()
 
     async def list(self) -> list[Presence]:
         """Every live instance, by id."""
-        return [presence for _, presence in await self._known() if presence is not None]
+        return [presence for _, presence in (await self.known()).alive]
 
     async def dead(self) -> "list[InstanceId]":
         """Instances that are gone and whose inbox is not: somebody should take it over and remove it."""
-        return [instance_id for instance_id, presence in await self._known() if presence is None]
+        return (await self.known()).with_inbox
 
-    async def _known(self) -> "list[tuple[InstanceId, Presence | None]]":
-        """By id. Names of instances that are gone, inbox and all, are removed on the way."""
+    async def exchange(self, me: InstanceId, report: bytes, peers: Sequence[InstanceId]) -> "list[str]":
+        """Leave this instance's report for the pages and read those of `peers`, as far as there are any."""
+        words = ("SET", self._keys.report(me), report, "PX", PRESENCE_TTL_MS)
+        commands: list[Words] = [words, ("MGET", *map(self._keys.report, peers))] if peers else [words]
+        replies = await self._client.pipeline(commands)
+        return [text(reply) for reply in items(replies[1]) if reply is not None] if peers else []
+
+    async def known(self) -> Known:
+        """Who lives, and who is gone and left something. Names of others that are gone are removed on the way."""
         names = [InstanceId(name) for name in sorted(texts(await self._client.call("SMEMBERS", self._keys.instances)))]
         if not names:
-            return []
+            return Known([], [], [])
         values = items(await self._client.call("MGET", *map(self._keys.presence, names)))
-        known = [
-            (name, None if value is None else msgspec.json.decode(text(value), type=Presence))
+        alive = [
+            (name, msgspec.json.decode(text(value), type=Presence))
             for name, value in zip(names, values, strict=True)
+            if value is not None
         ]
-        missing = [name for name, presence in known if presence is None]
-        has_inbox = await self._client.pipeline([("EXISTS", self._keys.inbox(name)) for name in missing])
-        if gone := [name for name, is_there in zip(missing, has_inbox, strict=True) if not is_there]:
+        missing = [name for name, value in zip(names, values, strict=True) if value is None]
+        left = await self._client.pipeline(
+            [("EXISTS", key) for name in missing for key in (self._keys.inbox(name), self._keys.dlq(name))]
+        )
+        with_inbox = [name for name, inbox in zip(missing, left[::2], strict=True) if inbox]
+        with_dlq = [name for name, dlq in zip(missing, left[1::2], strict=True) if dlq]
+        if gone := sorted({*missing} - {*with_inbox, *with_dlq}):
             await self._client.call("SREM", self._keys.instances, *gone)
-        return [(name, presence) for name, presence in known if name not in gone]
+        return Known(alive, with_inbox, with_dlq)
 
     async def is_alive(self, instance_id: InstanceId) -> bool:
         return bool(await self._client.call("EXISTS", self._keys.presence(instance_id)))

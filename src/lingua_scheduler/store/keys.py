@@ -222,11 +222,18 @@ KEY_TABLE: tuple[Key, ...] = (
         "JSON started_at_ms, hostname, pid, version, address",
     ),
     Key(
+        "lingua:schedulers:report:<instance>",
+        "string",
+        "30 s, renewed every 2 s",
+        "the instance; removed at its stop",
+        "JSON for the pages: counts, durations in buckets, the heads of its sessions and last jobs; no audio, no text",
+    ),
+    Key(
         "lingua:schedulers:all",
         "set",
         "none",
         "each instance; entries without presence are removed by whoever lists them",
-        "instance ids, so that listing them needs no scan",
+        "instance ids, also of those that are gone and left an inbox or dead letters, so that listing needs no scan",
     ),
     Key(
         "lingua:nodes:owner:{node:<node>}",
@@ -309,6 +316,9 @@ class Keys:
 
     def presence(self, instance_id: InstanceId) -> str:
         return f"{self.presence_area}{instance_id}"
+
+    def report(self, instance_id: InstanceId) -> str:
+        return f"{self._root}schedulers:report:{instance_id}"
 
     def owner(self, kind: OwnedKind, owned_id: str) -> str:
         return f"{self._root}{kind}:owner:{{{kind.removesuffix('s')}:{owned_id}}}"

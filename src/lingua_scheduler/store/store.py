@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 
 from lingua_scheduler.store.client import RedisClient, ScriptRunner
+from lingua_scheduler.store.inboxes import Inboxes
 from lingua_scheduler.store.instances import InstanceStore
 from lingua_scheduler.store.jobs import JobStore
 from lingua_scheduler.store.keys import Keys
@@ -28,6 +29,7 @@ class Store:
         self.jobs = JobStore(run, rng)
         self.sessions = SessionStore(run)
         self.instances = InstanceStore(run)
+        self.inboxes = Inboxes(run)
         self.rooms = RoomStore(run)
 
     @staticmethod
