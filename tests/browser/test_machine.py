@@ -78,14 +78,15 @@ class Recording(World):
             self.answers.append({"effects": answer, "phase": self.machine.phase.name.lower(), "deadline": deadline})
             return effects
 
-        self.machine.handle = told  # pyright: ignore[reportAttributeAccessIssue]
+        self.machine.handle = told
         try:
             super().happen(event)
         finally:
             del self.machine.handle
 
 
-def _plain(message: wire.ServerMessage | wire.ClientMessage) -> dict[str, Any]:
+def _plain(message: wire.ServerMessage | wire.ClientMessage | BinaryChunk | BinaryPing) -> dict[str, Any]:
+    assert not isinstance(message, BinaryChunk | BinaryPing)
     return msgspec.json.decode(encode(message))
 
 

@@ -55,6 +55,7 @@ async def test_two_pages_meet_and_understand_each_other(scripted_url: str, micro
         await expect(rows(there).first).to_be_visible()
         assert await rows(there).first.locator(".speaker").inner_text() == "Ana"
         assert await rows(there).first.locator(".translation").inner_text() == "[pt] hello there"
+        await expect(here.get_by_text("Translated for the others").first).to_be_visible()
 
         async def is_heard() -> bool:
             return bool(await there.evaluate(_ENERGY))

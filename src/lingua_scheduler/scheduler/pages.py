@@ -22,7 +22,9 @@ _CONTENT_POLICY = (
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "microphone=(self), autoplay=(self), clipboard-write=(self), camera=(), geolocation=()",
+    "Permissions-Policy": (
+        "microphone=(self), autoplay=(self), clipboard-write=(self), screen-wake-lock=(self), camera=(), geolocation=()"
+    ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }

@@ -3,6 +3,7 @@
 // The address may choose: `?from=en&to=pt` the languages, `mode=two_way_auto`, `lang=zh` the page's language, `room=123456`
 // a room to join, `mic=raw` a microphone without the browser's processing, `audio=pcm16` no compression.
 
+import { keepAwake } from "./page/awake.js";
 import { ConversationView, seconds } from "./page/conversation.js";
 import { byId, saveFile } from "./page/dom.js";
 import { exportTranscript } from "./page/exports.js";
@@ -90,6 +91,7 @@ function onEnd(made) {
 function enterRoom(enter) {
   return begin((made) => {
     made.memberName = (id) => room.nameOf(id);
+    made.isForOthers = () => room.hasOthers;
     room.attach(made);
     enter();
   });
@@ -129,7 +131,7 @@ function show(ended) {
   microphone.setAttribute("aria-label", t(isOn ? "microphone.stop" : "microphone.start"));
   microphone.disabled = state === "finishing";
   byId("microphone-icon").setAttribute("href", isOn && mode !== "room" ? "#i-stop" : "#i-mic");
-  const isPaused = state === "paused";
+  const isPaused = state === "paused" && mode !== "room";
   byId("pause").disabled = mode === "room" || !(talk?.hasMicrophone && talk.isTakingSound);
   byId("pause").setAttribute("aria-pressed", String(isPaused));
   byId("pause").setAttribute("aria-label", t(isPaused ? "resume" : "pause"));
@@ -141,10 +143,11 @@ function show(ended) {
   languages.disabled = talk !== null;
   byId("swap").disabled = talk !== null || !languages.canSwap;
   showTools();
+  keepAwake(talk !== null);
 }
 
 function showTools() {
-  const isEmpty = transcript.entries.every(({ kind }) => kind !== "result" && kind !== "missing");
+  const isEmpty = !transcript.entries.some(({ kind }) => ["result", "missing", "said"].includes(kind));
   byId("download").disabled = isEmpty;
   byId("clear").disabled = isEmpty || talk !== null;
 }

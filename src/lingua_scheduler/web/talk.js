@@ -31,7 +31,8 @@ const PARTIALS_MS = 300;
 export class Talk extends EventTarget {
   session;
   recorder = new Recorder();
-  memberName = () => null; // rooms know who speaks
+  memberName = () => null; // rooms know who speaks,
+  isForOthers = () => false; // and whether anybody else is there to be translated for
   #plan;
   #transcript;
   #player;
@@ -220,7 +221,7 @@ export class Talk extends EventTarget {
         break;
       case "ui_event":
         if (message.event === "INPUT_STARTED") this.#transcript.started(message.utterance_index, this.#about(message));
-        if (message.event === "INPUT_ENDED") this.#transcript.ended(message.utterance_index, this.#about(message));
+        if (message.event === "INPUT_ENDED") this.#onInputEnded(message);
         break;
       case "translation_result":
         this.#onResult(message);
@@ -240,6 +241,10 @@ export class Talk extends EventTarget {
       default:
         this.#emit("message", message); // rooms; what newer schedulers say beyond them is for newer pages
     }
+  }
+
+  #onInputEnded(message) {
+    this.#transcript.ended(message.utterance_index, this.#about(message), this.isForOthers());
   }
 
   #onResult(result) {

@@ -81,7 +81,7 @@ export class ConversationView {
   #source(entry) {
     const made = element("p", "source");
     made.lang = entry.srcLang;
-    if (entry.kind === "live" || entry.kind === "waiting") {
+    if (["live", "waiting", "said"].includes(entry.kind)) {
       made.append(element("span", "stable", entry.source.slice(0, entry.stableChars)));
       made.append(element("span", "tentative", entry.source.slice(entry.stableChars)));
       if (entry.kind === "live") made.append(dots());
@@ -98,6 +98,8 @@ export class ConversationView {
       made.lang = entry.tgtLang;
     } else if (entry.kind === "missing") {
       made.textContent = t(`missing.${entry.reason}`);
+    } else if (entry.kind === "said") {
+      made.append(element("span", "shared", t("said")));
     } else if (entry.kind === "waiting") {
       made.append(element("span", "translating", t("translating")));
     }

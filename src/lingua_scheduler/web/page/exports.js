@@ -11,13 +11,14 @@ export function exportTranscript(entries, format, about) {
 }
 
 function said(entries) {
-  return entries.filter(({ kind }) => kind === "result" || kind === "missing");
+  return entries.filter(({ kind, source }) => kind === "result" || kind === "missing" || (kind === "said" && source));
 }
 
 function asText(entries) {
   const paragraphs = entries.map((entry) => {
     const head = `[${clock(entry.startMs, ".").slice(0, 8)}]${entry.speaker ? ` ${entry.speaker}` : ""}`;
     if (entry.kind === "missing") return `${head} (${entry.reason})\n${entry.source}`.trimEnd();
+    if (entry.kind === "said") return `${head}\n${entry.srcLang}: ${entry.source}`;
     return `${head}\n${entry.srcLang}: ${entry.source}\n${entry.tgtLang}: ${entry.translation}`;
   });
   return `${paragraphs.join("\n\n")}\n`;

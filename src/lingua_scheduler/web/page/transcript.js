@@ -1,7 +1,7 @@
 // What was said and what it means in the other language: the truth that the page shows and that downloads are made of.
 //
-// An entry is one utterance as one reader sees it. It goes live → waiting → result, or missing; a `gap_timeout` is a
-// promise, not an end, so its result may still come. Silence and what goes with the next sentence leave no entry behind.
+// An entry is one utterance as one reader sees it. It goes live → waiting → result, or missing; in a room, where what one
+// says is translated for others, live → said. A `gap_timeout` is a promise, not an end, so its result may still come. Silence and what goes with the next sentence leave no entry behind.
 // Emits `change{entry}`, `gone{entry}`, `clear`.
 //
 // Bound: the newest `SPOKEN_MAX` entries keep their speech for replay; texts are kept until they are cleared.
@@ -41,14 +41,14 @@ export class Transcript extends EventTarget {
 
   partial({ utterance_index, text, stable_chars }, about) {
     const entry = this.#entry(utterance_index, about);
-    if (entry.kind !== "live" && entry.kind !== "waiting") return;
+    if (!["live", "waiting", "said"].includes(entry.kind)) return;
     this.#change(entry, { source: text, stableChars: stable_chars ?? 0 });
   }
 
-  // All of it is said; the translation is being made.
-  ended(index, about) {
+  // All of it is said; the translation is being made, here or for others.
+  ended(index, about, isForOthers) {
     const entry = this.#byKey.get(this.#key(index, about));
-    if (entry?.kind === "live") this.#change(entry, { kind: "waiting" });
+    if (entry?.kind === "live") this.#change(entry, { kind: isForOthers ? "said" : "waiting" });
   }
 
   // `extra`: {lateMs, startMs, endMs}.

@@ -50,6 +50,10 @@ export class RoomPanel {
     return this.#isIn ? (this.#names.get(id) ?? t("room.guest")) : null;
   }
 
+  get hasOthers() {
+    return this.#members.length > 1;
+  }
+
   attach(talk) {
     this.#talk = talk;
     talk.addEventListener("message", ({ detail }) => this.#onMessage(detail));
