@@ -179,17 +179,17 @@ class Fleet:
     instances: list[Instance] = field(default_factory=list[Instance])
     nodes: list[NodeProcess] = field(default_factory=list[NodeProcess])
 
-    async def serve(self, count: int = 1, *, redis_url: str = "", **settings: object) -> list[Instance]:
+    async def serve(self, count: int = 1, *, redis_url: str = "", port: int = 0, **settings: object) -> list[Instance]:
         """Instances, started side by side; `settings` are configuration keys with `__` between sections.
 
-        `redis_url`: another way to the fleet's Redis.
+        `redis_url`: another way to the fleet's Redis. `port`: of the one instance.
         """
         env = {f"LINGUA_{key.upper()}": str(value) for key, value in settings.items()}
         redis = ("--redis", redis_url) if redis_url else self.redis.serve_options
-        return list(await asyncio.gather(*(self._serve(env, redis) for _ in range(count))))
+        return list(await asyncio.gather(*(self._serve(env, redis, port) for _ in range(count))))
 
-    async def _serve(self, env: Mapping[str, str], redis: tuple[str, ...]) -> Instance:
-        child = self.processes.lingua("serve", "--port", "0", *redis, env={**self.redis.env, **env})
+    async def _serve(self, env: Mapping[str, str], redis: tuple[str, ...], port: int) -> Instance:
+        child = self.processes.lingua("serve", "--port", str(port), *redis, env={**self.redis.env, **env})
         instance = Instance(child, (await child.wait_output("listening on")).split()[-1])
         await instance.wait_ready()
         instance.descriptors_at_start = await instance.settled_descriptors()

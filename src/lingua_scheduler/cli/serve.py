@@ -76,7 +76,11 @@ async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, i
     ):
         if is_worker:
             console.line(_READY)
-            await _wait_stdin_closed()
+            async with asyncio.TaskGroup() as group:
+                ends = {group.create_task(_wait_stdin_closed()), group.create_task(scheduler.wait_stopped())}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for end in ends:
+                    end.cancel()
             return 0
         _tell(console, scheduler.url)
         await scheduler.wait_stopped()
@@ -101,6 +105,8 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
                 ended = next(worker for worker in workers if worker.returncode is not None)
                 for task in waiting:
                     task.cancel()
+            if ended.returncode == 0:  # drained: the others share its port, so they leave too
+                return 0
             console.fail(f"worker {ended.pid} ended (exit code {ended.returncode}); its own lines above say why")
     return 1
 

@@ -111,6 +111,11 @@ class NodeStore:
         protocol, epoch = items(await self._client.call("HMGET", self._keys.node(node_id), "protocol", "epoch"))
         return number(protocol) or 1, number(epoch)
 
+    async def instance_of(self, node_id: NodeId) -> InstanceId | None:
+        """Where the node is connected; None where no such node is registered."""
+        instance_id = text(await self._client.call("HGET", self._keys.node(node_id), "instance"))
+        return InstanceId(instance_id) if instance_id else None
+
     async def ids(self) -> list[NodeId]:
         return [NodeId(node) for node in sorted(texts(await self._client.call("SMEMBERS", self._keys.nodes)))]
 

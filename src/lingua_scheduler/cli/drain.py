@@ -1,0 +1,121 @@
+"""`lingua drain`: lets an instance leave the fleet, or a node finish what it has, without loss."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from lingua_scheduler.cli import arguments
+from lingua_scheduler.cli.console import Console
+from lingua_scheduler.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_EXAMPLES = """\
+  lingua drain http://127.0.0.1:5010
+  lingua drain --node gpu-1
+  lingua drain --node gpu-1 --undo"""
+_DEFAULT_URL = "http://127.0.0.1:5010"
+WAIT_S = 60
+"""An instance leaves within 30 s, whatever is in flight; a node's longest job may take as long as its lease."""
+_POLL_S = 0.25
+_REFUSED = 300
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = arguments.add_command(commands, "drain", "let an instance or a node finish and leave", _EXAMPLES)
+    parser.add_argument(
+        "url", nargs="?", default=_DEFAULT_URL, help=f"an instance on this machine (default {_DEFAULT_URL})"
+    )
+    parser.add_argument(
+        "--node", metavar="ID", help="drain this node, wherever it is connected, instead of an instance"
+    )
+    parser.add_argument("--undo", action="store_true", help="give the node work again")
+    parser.add_argument("--no-wait", action="store_true", help="return at once, not when it is done")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    from lingua_scheduler.runtime import loop
+
+    if args.undo and not args.node:
+        raise arguments.UsageError("--undo is for a node: an instance that leaves is gone; start it again")
+    return loop.run(_drain(args, console))
+
+
+async def _drain(args: argparse.Namespace, console: Console) -> int:
+    from aiohttp import ClientError, ClientSession, ClientTimeout
+
+    url = args.url.rstrip("/") if "://" in args.url else f"http://{args.url.rstrip('/')}"
+    try:
+        async with ClientSession(timeout=ClientTimeout(total=10)) as http:
+            if args.node:
+                return await _drain_node(http, url, args, console)
+            return await _drain_instance(http, url, args, console)
+    except (ClientError, TimeoutError, ValueError) as error:
+        raise arguments.UsageError(f"no instance answers at {url}: {error}") from None
+
+
+async def _drain_instance(http: "ClientSession", url: str, args: argparse.Namespace, console: Console) -> int:
+    told = await _post(http, f"{url}/api/v1/drain")
+    instance = told["draining"]
+    console.line(f"{instance} leaves: no new sessions, what is in flight is finished within 30 s")
+    if not args.no_wait:
+        if not await _wait(lambda: _has_left(http, url, instance)):
+            raise arguments.UsageError(f"{instance} is still there after {WAIT_S} s")
+        console.line(f"{instance} has left")
+    return 0
+
+
+async def _drain_node(http: "ClientSession", url: str, args: argparse.Namespace, console: Console) -> int:
+    await _post(http, f"{url}/api/v1/nodes/{args.node}/{'resume' if args.undo else 'drain'}")
+    if args.undo:
+        console.line(f"{args.node} gets work again")
+        return 0
+    console.line(f"{args.node} gets no more work")
+    if not args.no_wait:
+        since_ms = Clock().now_ms()
+        if not await _wait(lambda: _is_idle(http, url, args.node, since_ms)):
+            raise arguments.UsageError(f"{args.node} still has work after {WAIT_S} s")
+        console.line(f"{args.node} has nothing left to do")
+    return 0
+
+
+async def _post(http: "ClientSession", url: str) -> dict[str, Any]:
+    async with http.post(url, json={}) as response:
+        told: dict[str, Any] = await response.json() if response.content_type == "application/json" else {}
+        if response.status >= _REFUSED:
+            raise arguments.UsageError(f"{url}: {told.get('error', f'HTTP {response.status}')}")
+        return told
+
+
+async def _wait(is_done: Any) -> bool:
+    import asyncio
+
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while not await is_done():  # noqa: ASYNC110 - what is waited for happens in other processes
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _has_left(http: "ClientSession", url: str, instance: str) -> bool:
+    """Nobody answers, or somebody else: workers share a port."""
+    from aiohttp import ClientError
+
+    try:
+        async with http.get(f"{url}/api/v1/cluster") as response:
+            rows = (await response.json())["instances"]
+    except (ClientError, TimeoutError, KeyError):
+        return True
+    return all(row["instance_id"] != instance for row in rows)
+
+
+async def _is_idle(http: "ClientSession", url: str, node_id: str, since_ms: int) -> bool:
+    """By a picture that was made after the node was told."""
+    async with http.get(f"{url}/api/v1/nodes") as response:
+        picture = await response.json()
+    rows = [row for row in picture["nodes"] if row["node_id"] == node_id]
+    is_newer = Clock().now_ms() - picture["age_ms"] > since_ms
+    return is_newer and all(row["status"] == "draining" and row["current_jobs"] == 0 for row in rows)
