@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from lingua_scheduler.core.rooms.room import Member, Room
 from lingua_scheduler.protocol.ids import InstanceId, Language, RoomId, SessionId
 from lingua_scheduler.store.records import Word
-from lingua_scheduler.store.rooms import LINES_MAX, SESSION_GUESSES_MAX, Guesser, Line
+from lingua_scheduler.store.rooms import SESSION_GUESSES_MAX, Guesser, Line
 from lingua_scheduler.store.store import Store
 from tests.store.lockstep import LockStep
 
@@ -70,10 +70,10 @@ class Machine(RuleBasedStateMachine):
     def accept(self, room: RoomId, listener: SessionId, speaker: SessionId, accepts: bool) -> None:
         self._call("accept", room, listener, speaker, accepts=accepts)
 
-    @rule(room=ROOMS, session=SESSIONS, index=st.none() | st.integers(0, 9))
-    def speak(self, room: RoomId, session: SessionId, index: int | None) -> None:
+    @rule(room=ROOMS, session=SESSIONS, index=st.none() | st.integers(0, 9), most=st.integers(1, 3))
+    def speak(self, room: RoomId, session: SessionId, index: int | None, most: int) -> None:
         line = None if index is None else Line(session, index, "en", "es", "said", "dicho")
-        self._call("spoke", room, line, expiry_ms=EXPIRY_MS)
+        self._call("spoke", room, line, expiry_ms=EXPIRY_MS, lines_max=most)
         self._call("lines", room)
 
     @rule(room=ROOMS, code=CODES, version=st.integers(1, 9), who=st.lists(SESSIONS, max_size=2, unique=True))
@@ -121,9 +121,12 @@ async def test_wrong_codes_are_counted_for_the_session_and_for_its_address(store
 async def test_of_the_lines_the_last_are_kept_and_they_go_with_the_room(store: Store):
     rooms, room = store.rooms, RoomId("room-a")
     await rooms.create(room, ["123456"], member("host"), expiry_ms=EXPIRY_MS)
-    for index in range(LINES_MAX + 2):
-        await rooms.spoke(room, Line(SessionId("host"), index, "en", "es", "said", "dicho"), expiry_ms=EXPIRY_MS)
-    assert [line.index for line in await rooms.lines(room)] == list(range(2, LINES_MAX + 2))
+    for index in range(9):
+        line = Line(SessionId("host"), index, "en", "es", "said", "dicho")
+        await rooms.spoke(room, line, expiry_ms=EXPIRY_MS, lines_max=6)
+    assert [line.index for line in await rooms.lines(room)] == [3, 4, 5, 6, 7, 8]
+    await rooms.spoke(room, Line(SessionId("host"), 9, "en", "es", "said", "dicho"), expiry_ms=EXPIRY_MS, lines_max=2)
+    assert [line.index for line in await rooms.lines(room)] == [8, 9], "fewer languages need fewer"
     assert (await rooms.look(room, expiry_ms=0)).word is Word.EXPIRED
     assert await rooms.lines(room) == []
     assert await rooms.room_of(SessionId("host")) is None

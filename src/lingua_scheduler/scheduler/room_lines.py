@@ -46,7 +46,9 @@ class History:
             text_asr=line.text_asr,
             text_translated=line.text_translated,
         )
-        _, version = await rooms.spoke(picture.room_id, kept, expiry_ms=self._expiry_ms)
+        # Twice what is told: a slow language must not be pushed out by the next sentences in the others.
+        lines_max = 2 * HISTORY_LINES * max(1, len(picture.listeners(kept.speaker)))
+        _, version = await rooms.spoke(picture.room_id, kept, expiry_ms=self._expiry_ms, lines_max=lines_max)
         if version <= picture.version:
             return None
         return (await rooms.look(picture.room_id, expiry_ms=self._expiry_ms)).room

@@ -27,8 +27,6 @@ GUESS_WINDOW_MS = 60_000
 SESSION_GUESSES_MAX = 10
 ADDRESS_GUESSES_MAX = 60
 """An address may be that of a whole office."""
-LINES_MAX = 96
-"""Three lines in each of 32 languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +105,15 @@ class RoomStore:
         """Whether `listener` accepts the untranslated voice of `speaker`. Words: OK, NOT_A_MEMBER (either)."""
         return room_reply(room_id, await self._run(_CHANGE, room_id, listener, "", speaker, int(accepts)))
 
-    async def spoke(self, room_id: RoomId, line: Line | None, *, expiry_ms: int) -> tuple[Word, int]:
-        """The room lives for another `expiry_ms`. Words: OK (with its version), ROOM_NOT_FOUND."""
+    async def spoke(
+        self, room_id: RoomId, line: Line | None, *, expiry_ms: int, lines_max: int = 1
+    ) -> tuple[Word, int]:
+        """The room lives for another `expiry_ms`. Words: OK (with its version), ROOM_NOT_FOUND.
+
+        A line is kept, and of the lines before it so many that there are `lines_max`.
+        """
         said = "" if line is None else msgspec.json.encode(line).decode()
-        reply = await self._run(_SPEECH, room_id, expiry_ms + GRACE_MS, said, LINES_MAX)
+        reply = await self._run(_SPEECH, room_id, expiry_ms + GRACE_MS, said, lines_max)
         return Word(text(reply[0])), number(reply[1]) if len(reply) > 1 else 0
 
     async def look(self, room_id: RoomId, *, expiry_ms: int) -> RoomReply:

@@ -150,6 +150,12 @@ def test_voices_are_accepted_until_declined_and_only_among_members():
 
 
 PEOPLE = (ANA, BEA, CLEO, DAN)
+
+
+def seen(version: int, members: list[Member]) -> ev.RoomSeen:
+    return ev.RoomSeen(room(version, *members))
+
+
 MEMBERS = st.lists(
     st.builds(
         member, st.sampled_from(PEOPLE), st.sampled_from(["en", "es", "pt", None]), st.sampled_from([HERE, THERE])
@@ -158,7 +164,7 @@ MEMBERS = st.lists(
 )
 EVENTS = st.lists(
     st.one_of(
-        st.builds(lambda version, members: ev.RoomSeen(room(version, *members)), st.integers(1, 20), MEMBERS),
+        st.builds(seen, st.integers(1, 20), MEMBERS),
         st.builds(ev.SessionUnseated, st.sampled_from(PEOPLE)),
         st.builds(ev.SpeechNoted, st.integers(1, 20)),
         st.builds(ev.InstanceLost, st.sampled_from([HERE, THERE])),

@@ -11,7 +11,6 @@ from lingua_scheduler.store.rooms import (
     ADDRESS_GUESSES_MAX,
     GRACE_MS,
     GUESS_WINDOW_MS,
-    LINES_MAX,
     SESSION_GUESSES_MAX,
     Guesser,
     Line,
@@ -100,13 +99,14 @@ class RoomModel:
         room.version += 1
         return self._reply(Word.OK, room_id)
 
-    def spoke(self, room_id: RoomId, line: Line | None, *, expiry_ms: int) -> tuple[Word, int]:
+    def spoke(self, room_id: RoomId, line: Line | None, *, expiry_ms: int, lines_max: int = 1) -> tuple[Word, int]:
         room = self._room(room_id)
         if room is None:
             return Word.ROOM_NOT_FOUND, 0
         room.spoken_ms = self._world.now
         room.until_ms = room.spoken_ms + expiry_ms + GRACE_MS
-        room.lines = [*room.lines, *([line] if line else [])][-LINES_MAX:]
+        if line is not None:
+            room.lines = [*room.lines, line][-lines_max:]
         return Word.OK, room.version
 
     def look(self, room_id: RoomId, *, expiry_ms: int) -> RoomReply:

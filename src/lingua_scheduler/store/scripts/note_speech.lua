@@ -4,7 +4,7 @@
 -- Reply: OK version | ROOM_NOT_FOUND
 -- Writes nothing unless OK. Repeated: the line is kept twice, which readers see by its utterance.
 -- uses: clock, sessions_in
--- An empty `line` is speech without one. Of more than `lines_max` lines the oldest goes.
+-- An empty `line` is speech without one. Of more than `lines_max` lines the oldest go.
 local v1 = KEYS[1]
 local stated, room, ttl_ms, line, lines_max = unpack(ARGV)
 
@@ -21,7 +21,8 @@ local lines = key .. ':lines'
 if line ~= '' then
   local number = redis.call('HINCRBY', lines, 'count', 1)
   redis.call('HSET', lines, number, line)
-  redis.call('HDEL', lines, number - lines_max)
+  local old = number - lines_max
+  while redis.call('HDEL', lines, old) == 1 do old = old - 1 end
 end
 redis.call('PEXPIRE', lines, ttl_ms)
 return { 'OK', tonumber(version) }
