@@ -113,6 +113,8 @@ class JobProgressed:
     index: int
     event: UiEventName
     code: ErrorCode | None = None
+    shortage: str = ""
+    """Why there was no node (`core/shortage`), where that is the fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,7 @@ class SessionMachine:
             audio_format=intake.buffer.audio_format,
             group=group,
             parts=parts,
+            last_result_seq=backlog.delivery.outbox.last_seq if backlog.delivery.outbox else 0,
             open=backlog.snapshot(),
         )
 
@@ -163,7 +164,7 @@ class SessionMachine:
         self._enter(Life.AWAY)
         self._ends_at_ms = now_ms + self._config.resume_window_ms
         self._listening.restore(state)
-        self._backlog.delivery.outbox.restore(sent)
+        self._backlog.delivery.outbox.restore(sent, state.last_result_seq)
         specs = self._backlog.restore(state)
         self._wake_ms = min(self._deadlines())
         return specs
@@ -320,7 +321,7 @@ class SessionMachine:
             self._voice.count("unknown_job")
             return
         elapsed_ms = now_ms - slot.utterance.finalized_at_ms
-        self._voice.tell(event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code)
+        self._voice.tell(event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code, shortage=event.shortage)
 
     def _tell_outage(self, out: Effects) -> None:
         """Once per outage, as soon as there is a client to tell."""

@@ -40,11 +40,11 @@ class Outbox:
                 self.sounds_dropped += 1
                 self._kept[at] = msgspec.structs.replace(kept, tts_audio="")
 
-    def restore(self, results: list[Result]) -> None:
-        """Go on with what another instance had sent: consecutive numbers, oldest first."""
+    def restore(self, results: list[Result], last_seq: int) -> None:
+        """Go on with what another instance had sent: consecutive numbers up to `last_seq`, oldest first."""
         self._kept = list(results)
         self._sound_bytes = sum(map(_sound_bytes, results))
-        self.last_seq = results[-1].result_seq or 0 if results else self.last_seq
+        self.last_seq = last_seq
 
     def catch_up(self, result_seq: int) -> None:
         """The client has results up to there, so new ones must have higher numbers, whatever was forgotten here."""

@@ -55,4 +55,6 @@ class SessionState:
     audio_format: AudioFormat | None
     group: int
     parts: int
+    last_result_seq: int
+    """The number of the last result that was given one."""
     open: tuple[OpenUtterance, ...] = ()

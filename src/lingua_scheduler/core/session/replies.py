@@ -7,6 +7,7 @@ import msgspec
 
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.ordering import KeptUtterance, Slot
+from lingua_scheduler.core.shortage import explained
 from lingua_scheduler.core.utterance import Missing, Translated, Written
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode
 from lingua_scheduler.protocol.ids import AUTO, JobId, TraceId
@@ -74,8 +75,21 @@ class Subject(NamedTuple):
         return cls(slot.utterance.speaker.trace_id, slot.job_id, slot.index)
 
 
+def hint(identity: SessionIdentity, code: ErrorCode | None, shortage: str = "") -> str | None:
+    """What a person can do about it, and why there was no node where that is the fault."""
+    if code is None:
+        return None
+    told, why = HINTS[code].localised(identity.hint_language), explained(shortage, identity.hint_language)
+    return f"{told} ({why})" if why else told
+
+
 def ui_event(
-    identity: SessionIdentity, subject: Subject, event: UiEventName, elapsed_ms: int | None, code: ErrorCode | None
+    identity: SessionIdentity,
+    subject: Subject,
+    event: UiEventName,
+    elapsed_ms: int | None,
+    code: ErrorCode | None,
+    hint: str | None,
 ) -> UiEvent:
     return UiEvent(
         trace_id=subject.trace_id,
@@ -86,7 +100,7 @@ def ui_event(
         status="ok" if code is None and event != "ERROR" else "error",
         elapsed_ms=elapsed_ms,
         error_code=code,
-        hint=HINTS[code].localised(identity.hint_language) if code else None,
+        hint=hint,
     )
 
 

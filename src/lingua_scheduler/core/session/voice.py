@@ -54,7 +54,9 @@ class Voice:
         *,
         elapsed_ms: int | None = None,
         code: ErrorCode | None = None,
+        shortage: str = "",
     ) -> None:
         """Progress, as a `ui_event`."""
         if self.is_connected:
-            out.append(Send(replies.ui_event(self.identity, subject, event, elapsed_ms, code)))
+            hint = replies.hint(self.identity, code, shortage)
+            out.append(Send(replies.ui_event(self.identity, subject, event, elapsed_ms, code, hint)))
