@@ -24,6 +24,9 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
 from lingua_scheduler.sim.world import Run
 
+REPLAY_MS = 50
+"""What comes so soon behind a resume was kept for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -117,6 +120,8 @@ def _sessions(run: Run) -> dict[str, _Session]:
                     utterance.outcomes.append(how)
             case "kept":
                 sessions[event.facts[0]].kept.update(speech.read(event.facts[1]))
+            case "reconnected":
+                sessions[event.facts[0]].answers.append(event)
             case "killed" | "left":
                 dead.add(event.who)
             case _:
@@ -162,7 +167,7 @@ def _answered_once(session: _Session) -> list[Violation]:
     found: list[Violation] = []
     answers: defaultdict[int, list[str]] = defaultdict(list)
     for event in session.answers:
-        if not (event.what == "missing" and event.facts[3] == "gap_timeout"):
+        if event.what != "reconnected" and not (event.what == "missing" and event.facts[3] == "gap_timeout"):
             answers[event.facts[1]].append(event.what)
     for utterance in session.utterances.values():
         many = answers.get(utterance.index, [])
@@ -195,9 +200,12 @@ def _answered_once(session: _Session) -> list[Violation]:
 def _in_order(session: _Session) -> list[Violation]:
     """R3."""
     announced: set[int] = set()
-    highest, last_seq = -1, 0
+    highest, last_seq, replayed_until_ms = -1, 0, -1
     found: list[Violation] = []
     for event in session.answers:
+        if event.what == "reconnected":
+            replayed_until_ms = event.at_ms + REPLAY_MS
+            continue
         _, index, seq, detail = event.facts
         if event.what == "missing" and detail == "gap_timeout":
             announced.add(index)
@@ -206,6 +214,8 @@ def _in_order(session: _Session) -> list[Violation]:
             found.append(
                 Violation("R3", f"the answer for {index} came after that for {highest}", session.id, event.at_ms)
             )
+        if event.at_ms <= replayed_until_ms:
+            announced.update(range(index))  # no gap is announced while the client is away
         highest = max(highest, index)
         if seq is not None:
             if seq <= last_seq:

@@ -1,7 +1,8 @@
 """Looks into production objects while a simulation runs, without a hook in any of them.
 
 Within `watching`, every driver checks its machine's invariants after each event, every session tells which utterances
-it made and how its jobs ended, and every error that production code logs (bugs are told loudly) becomes a finding.
+it made and how its jobs ended, and every error that production code logs (bugs are told loudly) becomes a
+finding. Pictures for pages are not made.
 """
 
 import logging
@@ -14,6 +15,7 @@ from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.scheduler.sessions import SessionActor
+from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import History
 
@@ -41,6 +43,7 @@ def watching(history: History, *, checks: bool) -> Generator[None]:
         SessionActor._perform_job,
         Driver._handle,
     )
+    refresh = Snapshots.refresh
 
     def note_session(self: SessionActor, effect: session.SessionEffect) -> None:
         if isinstance(effect, session.StartJob):
@@ -78,6 +81,11 @@ def watching(history: History, *, checks: bool) -> Generator[None]:
             except AssertionError as error:
                 history.note("bug", type(self._machine).__name__, f"after {type(event).__name__}: {error}")
 
+    async def look(self: Snapshots) -> None:
+        # Nobody looks at pages here; what upkeep needs of a round of pictures is who is alive.
+        known = await self._context.store.instances.known()
+        self.instances = {name for name, _ in known.alive}
+
     ears = _Ears(history)
     logger = logging.getLogger("lingua")
     level, propagate = logger.level, logger.propagate
@@ -85,13 +93,14 @@ def watching(history: History, *, checks: bool) -> Generator[None]:
     logger.setLevel(logging.ERROR)
     logger.propagate = False
     SessionActor._perform_session, SessionActor._perform_job = note_session, note_job
+    Snapshots.refresh = look
     if checks:
         Driver._handle = check_after
     try:
         yield
     finally:
         SessionActor._perform_session, SessionActor._perform_job = perform_session, perform_job
-        Driver._handle = handle
+        Driver._handle, Snapshots.refresh = handle, refresh
         logger.removeHandler(ears)
         logger.setLevel(level)
         logger.propagate = propagate

@@ -17,6 +17,7 @@ from lingua_scheduler.core.placement import Candidate, SelectRequest
 from lingua_scheduler.protocol.ids import InstanceId, NodeId
 from lingua_scheduler.sim.loop import Process, VirtualLoop
 from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.instances import Known
 from lingua_scheduler.store.keys import PRESENCE_TTL_MS
 from lingua_scheduler.store.model import StoreModel
 from lingua_scheduler.store.records import Presence
@@ -97,7 +98,6 @@ class SimRedis:
         for waiter in list(self.waiters.values()):
             if not waiter.done():
                 waiter.set_result(None)
-        self.waiters.clear()
 
     def ask(self, process: Process, call: Callable[[], Any]) -> "asyncio.Future[Any]":
         """The reply, or StoreError. Calls of one process are done in order, and answered in order."""
@@ -129,6 +129,9 @@ class SimRedis:
                 reply = call()
             except StoreError as fault:
                 error = fault
+            except Exception as bug:  # noqa: BLE001 - the caller must not wait for ever; the run reports it
+                self.loop.bugs.append(f"redis: {bug!r}")
+                error = StoreError(f"the model failed: {bug!r}", may_have_happened=False)
             if self.loop.now_ms < self.lossy_until_ms and self.rng.random() < 0.1:
                 error, delay_ms = StoreError("no reply in time", may_have_happened=True), TIMEOUT_MS
             self.observe(self.data.model)
@@ -181,6 +184,13 @@ class _Nodes(_Area):
 
         return await self._redis.ask(self._process, found)
 
+    async def instance_of(self, node_id: NodeId) -> InstanceId | None:
+        def found() -> InstanceId | None:
+            node = self._redis.data.model.world.node(node_id)
+            return node.instance if node else None
+
+        return await self._redis.ask(self._process, found)
+
 
 class _Instances(_Area):
     async def announce(self, presence: Presence) -> None:
@@ -198,21 +208,17 @@ class _Instances(_Area):
 
         await self._redis.ask(self._process, write)
 
-    async def list(self) -> list[Presence]:
-        return [presence for presence, is_there in await self._known() if is_there]
+    async def dead(self) -> list[InstanceId]:
+        return (await self.known()).with_inbox
 
-    async def dead(self) -> "list[InstanceId]":
-        return [presence.instance_id for presence, is_there in await self._known() if not is_there]
-
-    async def _known(self) -> "list[tuple[Presence, bool]]":
-        """By id. Who is gone, inbox and all, is forgotten on the way."""
-
-        def read() -> "list[tuple[Presence, bool]]":
-            data = self._redis.data
-            for name in list(data.presences):
-                if data.presences[name][1] <= self._redis.now_ms() and name not in data.streams:
-                    del data.presences[name]
-            return [(one, until > self._redis.now_ms()) for _, (one, until) in sorted(data.presences.items())]
+    async def known(self) -> Known:
+        def read() -> Known:
+            data, now_ms = self._redis.data, self._redis.now_ms()
+            for name in [one for one, (_, until) in data.presences.items() if until <= now_ms]:
+                del data.presences[name]
+            alive = [(name, presence) for name, (presence, _) in sorted(data.presences.items())]
+            gone = sorted(name for name in data.streams if name not in data.presences)
+            return Known(alive, gone, [])
 
         return await self._redis.ask(self._process, read)
 
@@ -281,7 +287,7 @@ class SimInbox:
                 return False
             self._redis.data.entries += 1
             stream.unread[f"{self._redis.now_ms()}-{self._redis.data.entries}"] = payload
-            waiter = self._redis.waiters.pop(to, None)
+            waiter = self._redis.waiters.get(to)
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
             return True
@@ -351,14 +357,17 @@ class SimInbox:
     async def _wait(self, deadline_ms: int) -> None:
         """Until there is an entry, Redis is another, or the block is over."""
         loop = self._redis.loop
-        waiter = loop.create_future()
-        self._redis.waiters[self._me] = waiter
-        handle = loop.call_in(self._process, deadline_ms - loop.now_ms, _answer, waiter, None, None)
+        waiter = self._redis.waiters[self._me]
+        handle = loop.call_in(self._process, max(0, deadline_ms - loop.now_ms), _answer, waiter, None, None)
         await waiter
         handle.cancel()
 
     def _take_unread(self) -> list[Entry] | None:
-        return self._take(self._me)
+        """In one step with finding nothing, the reader begins to wait: no entry slips in between."""
+        entries = self._take(self._me)
+        if not entries:
+            self._redis.waiters[self._me] = self._redis.loop.create_future()
+        return entries
 
     def _take(self, inbox_of: InstanceId) -> list[Entry] | None:
         stream = self._streams().get(inbox_of)

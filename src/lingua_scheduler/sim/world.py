@@ -26,7 +26,9 @@ from lingua_scheduler.sim.worker import Worker
 
 SAMPLE_MS = 250
 HEAL_MS = 150_000
-QUIET_MS = 120_000
+QUIET_MS = 420_000
+"""A session whose client vanished without a word is noticed after five minutes."""
+REST_MS = 5_000
 FINISH_AFTER_MS = 2_000
 
 
@@ -82,7 +84,6 @@ class World:
             self._until(self.plan.duration_ms)
             self._heal()
             self._until_quiet()
-            self._look_at_rest()
             self._end()
         run = self.run
         run.simulated_ms, run.steps, run.asked = self.loop.now_ms, self.loop.steps, self.redis.asked
@@ -131,7 +132,12 @@ class World:
     def _until_quiet(self) -> None:
         self._until(self.loop.now_ms + HEAL_MS, lambda: all(speaker.is_done for speaker in self.speakers))
         self.run.unfinished = [speaker.status() for speaker in self.speakers if not speaker.is_done]
-        self._until(self.loop.now_ms + QUIET_MS)
+        until_ms = self.loop.now_ms + QUIET_MS
+        while True:
+            self._until(self.loop.now_ms + REST_MS)
+            self.run.left = self._kept_at_rest()
+            if not self.run.left or self.loop.now_ms >= until_ms:
+                break
 
     def _end(self) -> None:
         """Nobody is left running when a run is over."""
@@ -304,9 +310,9 @@ class World:
                     if size > bound:
                         run.excess.append(f"{self.loop.now_ms} ms: {instance.name} keeps {size} {name}, over {bound}")
 
-    def _look_at_rest(self) -> None:
+    def _kept_at_rest(self) -> list[str]:
         """What must be gone when nothing is going on."""
-        left = self.run.left
+        left: list[str] = []
         for instance in self.instances:
             if instance.process.is_alive:
                 kept = instance.sizes()
@@ -326,6 +332,7 @@ class World:
             count = len(stream.unread) + len(stream.pending)
             if count or name not in names:
                 left.append(f"the inbox of {name} is left with {count} entries")
+        return left
 
 
 def _waiting(line: object, world: object) -> list[str]:

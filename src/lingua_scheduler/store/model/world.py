@@ -156,7 +156,9 @@ class World:
         return found
 
     def members(self, lane: str) -> list[NodeId]:
-        return sorted(node_id for node_id in self.trails if lane in self.lanes(node_id))
+        src, has_both, tgt = lane.partition("~")
+        pairs = {f"{src}:{tgt}", f"{tgt}:{src}"} if has_both else {lane}
+        return sorted(node_id for node_id, trail in self.trails.items() if pairs <= trail.pools)
 
     def free_slots(self, node_id: NodeId) -> int:
         node = self.node(node_id)
