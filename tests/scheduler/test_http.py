@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from lingua_scheduler.protocol.messages import MissingResult, UiEvent
+from lingua_scheduler.protocol.node import Capability, NodeFault
 from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.scheduler.tally import shortened
 from tests.support import wait_until
 from tests.support.peers import Peers
 
@@ -80,3 +83,31 @@ async def test_pages_carry_a_strict_policy(scheduler: Scheduler):
 async def test_the_web_folder_is_served_and_nothing_above_it(scheduler: Scheduler):
     assert (await get(scheduler, "/static/../scheduler/app.py"))[0] in {403, 404}
     assert (await get(scheduler, "/static/%2e%2e/scheduler/app.py"))[0] in {403, 404}
+
+
+async def test_the_story_of_a_job_shows_the_candidates_their_loads_and_why(scheduler: Scheduler, peers: Peers):
+    node, client = await peers.node(), await peers.client()
+    await node.register(capacity=2)
+    await client.open()
+    await client.speak(400)
+    job = await node.take_job()
+    await node.answer(job, success=False, error=NodeFault(code="MODEL_NOT_AVAILABLE", message="nmt"))
+    status, story = await get(scheduler, f"/api/v1/jobs/{job.job_id}")
+    assert status == 200
+    assert story["choices"]["1"] == "only node-a=0"
+    assert (story["session_id"], story["pairs"]) == (shortened(client.session_id), [["en", "pt"]])
+
+
+async def test_the_counts_of_what_could_not_take_a_job_are_metrics(scheduler: Scheduler, peers: Peers):
+    node, client = await peers.node(), await peers.client()
+    await node.register(capability_by_type=[Capability(type=kind, ready=True) for kind in ("asr", "nmt")])
+    await client.open()
+    await client.speak(400)
+    await client.wait_for(MissingResult)
+    body = scheduler.context.metrics.exposition().decode()
+    assert 'lingua_selections_total{answer="none_for_pair"} 1.0' in body
+    assert 'lingua_nodes_passed_over_total{why="unsupported"} 1.0' in body
+    told = next(one for one in client.received if isinstance(one, UiEvent) and one.event == "ERROR")
+    assert "(no node serves this pair of languages (1 unable))" in (told.hint or "")
+    _, story = await get(scheduler, f"/api/v1/jobs/{told.job_id}")
+    assert story["causes"]["1"] == "no_available_node none_for_pair: 1 unsupported"

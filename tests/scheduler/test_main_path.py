@@ -55,6 +55,8 @@ async def test_without_a_node_the_client_is_told_and_can_go_on_speaking(peers: P
     await client.speak(400)
     missing = await client.wait_for(wire.MissingResult)
     assert (missing.utterance_index, missing.reason) == (0, "no_available_node")
+    told = next(one for one in client.received if isinstance(one, wire.UiEvent) and one.event == "ERROR")
+    assert (told.hint or "").endswith("(no node is connected)")
     node = await peers.node()
     await node.register()
     await client.speak(400)

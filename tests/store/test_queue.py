@@ -331,3 +331,22 @@ async def test_nothing_is_left_when_all_is_over(stores: Store):
     names = await stores.client.call("KEYS", "*")
     assert isinstance(names, list)
     assert {str(name).split(":")[2] for name in names if str(name).startswith("lingua")} <= {"job", "queue"}
+
+
+async def test_the_story_of_a_waiting_job_tells_its_place(timed: Store, time: StatedTime):
+    """Tenants in turn: the second of a busy tenant stands behind the first of another."""
+    await join(timed, "n", capacity=1)
+    await timed.jobs.select(request("running"))
+    for job, tenant in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+        await timed.jobs.select(request(job, tenant_id=TenantId(tenant)))
+    stories = [await timed.jobs.story(JobId(job)) for job in ("a1", "b1", "a2", "running")]
+    assert [(one.waits_behind, one.estimated_wait_ms) for one in stories if one] == [
+        (0, 1000), (1, 2000), (2, 3000), (None, None)
+    ]  # fmt: skip
+
+
+async def test_the_story_of_a_job_that_found_no_node_says_why(stores: Store):
+    await stores.jobs.finish(JobId("j"), 1, None, "failed", cause="no_available_node all_full: 2 full")
+    story = await stores.jobs.story(JobId("j"))
+    assert story
+    assert story.causes == {1: "no_available_node all_full: 2 full"}

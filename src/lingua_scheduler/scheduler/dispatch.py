@@ -111,8 +111,8 @@ class Dispatch:
         fence, result = (record.fence, owner.result_of(effect)) if record is not None else (None, b"")
         reply = await self._ask(
             lambda: self._context.store.jobs.finish(
-                effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold, fence=fence,
-                result=result,
+                effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold,
+                cause=effect.cause, fence=fence, result=result,
             ),
             owner,
             effect.job_id,

@@ -208,8 +208,8 @@ class SessionActor:
                 self.session.post(session.JobConcluded(job_id, index, tgt_lang, outcome))
             case job.FreeAudio(index):
                 self.session.post(session.AudioFreed(index))
-            case job.Progress(job_id, index, event, code):
-                self.session.post(session.JobProgressed(job_id, index, event, code))
+            case job.Progress(job_id, index, event, code, shortage):
+                self.session.post(session.JobProgressed(job_id, index, event, code, shortage))
             case job.ForwardPartial(job_id, index, text, is_final, stable_chars):
                 self.session.post(session.PartialArrived(job_id, index, text, is_final, stable_chars))
             case job.RefuseReport(job_id, node_id, why):

@@ -1,6 +1,7 @@
 """Jobs in the store: placement, and the transitions that the attempt number fences."""
 
 import random
+from dataclasses import replace
 from typing import cast
 
 from lingua_scheduler.core.jobs.events import FinalStatus
@@ -98,7 +99,17 @@ class JobStore:
     async def story(self, job_id: JobId) -> JobStory | None:
         """What the store remembers of the job, for an hour. None where it does not know it."""
         fields = mapping(await self._client.call("HGETALL", self._keys.job(job_id)))
-        return _story(job_id, fields) if fields else None
+        if not fields:
+            return None
+        story = _story(job_id, fields)
+        return await self._with_place(story, fields["line"]) if fields.get("line") else story
+
+    async def _with_place(self, story: JobStory, line: str) -> JobStory:
+        queue = self._keys.queue(line)
+        rank, gap = await self._client.pipeline([("ZRANK", queue, story.job_id), ("HGET", f"{queue}:turns", "gap_ms")])
+        if rank is None:
+            return story
+        return replace(story, waits_behind=number(rank), estimated_wait_ms=(number(rank) + 1) * number(gap))
 
 
 def request_words(request: SelectRequest) -> tuple[str | int, ...]:

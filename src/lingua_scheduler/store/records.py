@@ -196,6 +196,9 @@ class JobStory:
     """By attempt, why that node: the rule, the chosen one and the others weighed, each with its load in thousandths."""
     causes: dict[int, str] = field(default_factory=dict[int, str])
     """By attempt, why it did not succeed."""
+    waits_behind: int | None = None
+    """While it waits in a line: how many jobs will be served before it, tenants in turn."""
+    estimated_wait_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

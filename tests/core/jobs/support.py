@@ -144,8 +144,8 @@ class World:
     def reply(self, reply: SelectReply, index: int = 0) -> list[JobEffect]:
         return self.feed(ev.PlacementReplied(job_id(index), self.attempt(index), reply))
 
-    def queue(self, index: int = 0) -> list[JobEffect]:
-        return self.reply(Queued(1, 500), index)
+    def queue(self, index: int = 0, position: int = 1) -> list[JobEffect]:
+        return self.reply(Queued(position, 500), index)
 
     def unplace(self, reason: NoNodeReason, index: int = 0, **counts: int) -> list[JobEffect]:
         return self.reply(Unplaced(reason, counts), index)

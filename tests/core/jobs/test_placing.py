@@ -68,6 +68,19 @@ def test_a_job_without_a_slot_fails_when_its_window_is_over():
     assert world.freed() == [0]
 
 
+def test_who_waited_in_vain_is_told_how_many_were_before_it():
+    world = World()
+    world.request()
+    world.queue(position=4)
+    for _ in range(10):
+        world.pass_ms(1_000)
+        if world.of(ev.SelectNode):
+            world.queue(position=3)
+    assert world.one(ev.FinishJob).cause == "no_available_node all_full: 2 waiting"
+    world.finish()
+    assert world.of(ev.Progress, world.all)[-1].shortage == "all_full: 2 waiting"
+
+
 @pytest.mark.parametrize("reason", [NoNodeReason.NO_NODES, NoNodeReason.NONE_FOR_PAIR])
 def test_a_pair_that_no_node_serves_fails_at_once(reason: NoNodeReason):
     world = World()

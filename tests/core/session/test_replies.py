@@ -262,6 +262,17 @@ def test_a_failure_is_told_with_its_code_and_a_hint(code: ErrorCode):
     assert (one.event, one.status, one.error_code, one.hint) == ("ERROR", "error", code, HINTS[code].en)
 
 
+@pytest.mark.parametrize(
+    ("src_lang", "why"), [("en", "all nodes are full (2 full)"), ("zh", "所有节点都已满 (2 已满)")]
+)
+def test_where_there_was_no_node_the_hint_says_why(src_lang: str, why: str):
+    scene = Scene(speaker=Speaker(SPEAKER.session_id, SPEAKER.trace_id, Language(src_lang)))
+    scene.utter()
+    scene.handle(ev.JobProgressed(job_id(0), 0, "ERROR", ErrorCode.NO_AVAILABLE_NODE, "all_full: 2 full"))
+    hint = scene.sent(UiEvent)[-1].hint
+    assert hint == f"{HINTS[ErrorCode.NO_AVAILABLE_NODE].localised(src_lang)} ({why})"
+
+
 def test_a_failure_without_a_code_is_a_failure_all_the_same():
     scene = Scene()
     scene.utter()

@@ -48,11 +48,11 @@ class Book:
         job.phase = phase
         job.deadline_ms = deadline_ms
 
-    def tell(self, job: Job, event: UiEventName, code: ErrorCode | None = None) -> None:
+    def tell(self, job: Job, event: UiEventName, code: ErrorCode | None = None, shortage: str = "") -> None:
         """Progress, once per job and kind."""
         if event not in job.told:
             job.told.add(event)
-            self.emit(ev.Progress(job.job_id, job.index, event, code))
+            self.emit(ev.Progress(job.job_id, job.index, event, code, shortage))
 
     def cancel_on(self, node: NodeTraits | None, job_id: JobId, reason: str) -> None:
         """Let `node` forget the job, its audio, and the audio that it took over."""

@@ -253,6 +253,8 @@ class FinishJob:
     node_id: NodeId | None
     status: FinalStatus
     hold: Literal["none", "timeout", "max_duration"] = "none"
+    cause: str = ""
+    """Why it failed, for its story. Never a word of what was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,8 @@ class Progress:
     index: int
     event: UiEventName
     code: ErrorCode | None = None
+    shortage: str = ""
+    """Why there was no node (`core/shortage`), where that is the fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class Job:
     is_relaxed: bool = False
     """Nodes of protocol 2 that failed the job may have it again: there is no other."""
     is_queued: bool = False
+    waits_behind: int = 0
+    """How many jobs stood before it in the line when the store was last asked."""
     was_offered: bool = False
     """A slot was offered while the store was being asked."""
     left: NodeTraits | None = None

@@ -19,6 +19,7 @@ from lingua_scheduler.core.placement import (
     StaleOwner,
     Unplaced,
 )
+from lingua_scheduler.core.shortage import shortage
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.protocol.errors import ErrorCode
 
@@ -83,6 +84,7 @@ def on_placement_replied(book: Book, event: ev.PlacementReplied) -> None:
         job.give_up_ms = book.now_ms + book.config.pending_timeout_ms
     was_offered, job.was_offered = job.was_offered, False
     job.is_queued = isinstance(event.reply, Queued)
+    job.waits_behind = event.reply.position - 1 if isinstance(event.reply, Queued) else 0
     if job.ending is not None:
         _finish_unwanted(book, job, event.node)
         return
@@ -138,14 +140,17 @@ def _wait(book: Book, job: Job, pause_ms: int) -> None:
 
 def _on_unplaced(book: Book, job: Job, reply: Unplaced) -> None:
     config = book.config
-    counts = ", ".join(f"{count} {why}" for why, count in sorted(reply.counts.items()) if count)
-    job.fault = Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, f"{reply.reason}: {counts}".rstrip(": "))
+    job.fault = _no_node(reply.reason, reply.counts)
     if _relax(job):
         _wait(book, job, _same_node_pause_ms(book, job))
     elif job.attempt == 1 and reply.reason in HOPELESS:
         fail(book, job, job.fault)
     else:
         _wait(book, job, config.reselect_ms)
+
+
+def _no_node(reason: NoNodeReason, counts: dict[str, int]) -> Missing:
+    return Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, shortage(reason, counts))
 
 
 def _relax(job: Job) -> bool:
@@ -197,7 +202,7 @@ def on_wait_over(book: Book, job: Job) -> None:
         return
     if job.is_queued:
         book.emit(ev.LeaveQueue(job.job_id))
-        job.fault = Missing("no_available_node", ErrorCode.NO_AVAILABLE_NODE, NoNodeReason.ALL_FULL)
+        job.fault = _no_node(NoNodeReason.ALL_FULL, {"waiting": job.waits_behind})
     give_out(book, job)
 
 

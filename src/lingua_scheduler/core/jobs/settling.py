@@ -10,6 +10,7 @@ from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, SETTLED, Phase
 from lingua_scheduler.core.utterance import Missing, Translated
+from lingua_scheduler.protocol.errors import ErrorCode
 
 
 def settle(book: Book, job: Job, ending: Ending) -> None:
@@ -80,7 +81,19 @@ def _ask_to_finish(book: Book, job: Job) -> None:
     ending = job.ending
     assert ending is not None
     hold = _hold_of(book.lane_of(job), book)
-    book.emit(ev.FinishJob(job.job_id, job.attempt, ending.node_id, ending.status, hold))
+    book.emit(ev.FinishJob(job.job_id, job.attempt, ending.node_id, ending.status, hold, _cause(ending)))
+
+
+def _cause(ending: Ending) -> str:
+    outcome = ending.outcome
+    if ending.status != "failed" or not isinstance(outcome, Missing):
+        return ""
+    return " ".join([outcome.reason, _shortage(outcome) or outcome.code or ""]).rstrip()
+
+
+def _shortage(outcome: Missing) -> str:
+    """Details of other faults come from nodes and may quote what was said: they go nowhere."""
+    return outcome.detail if outcome.code is ErrorCode.NO_AVAILABLE_NODE else ""
 
 
 def _hold_of(lane: Lane, book: Book) -> Literal["none", "timeout", "max_duration"]:
@@ -145,7 +158,7 @@ def _conclude(book: Book, job: Job) -> None:
         if outcome.result.text_translated:
             book.tell(job, "NMT_DONE")
     elif outcome.code is not None:
-        book.tell(job, "ERROR", outcome.code)
+        book.tell(job, "ERROR", outcome.code, _shortage(outcome))
     book.emit(ev.Conclude(job.job_id, job.index, job.spec.tgt_lang, outcome))
     book.concluded[job.spec.tgt_lang].add(job.index)
     pieces, job.inherited = job.inherited, []

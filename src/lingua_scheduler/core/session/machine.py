@@ -321,7 +321,9 @@ class SessionMachine:
             self._voice.count("unknown_job")
             return
         elapsed_ms = now_ms - slot.utterance.finalized_at_ms
-        self._voice.tell(event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code, shortage=event.shortage)
+        self._voice.tell(
+            event.event, Subject.of(slot), out, elapsed_ms=elapsed_ms, code=event.code, shortage=event.shortage
+        )
 
     def _tell_outage(self, out: Effects) -> None:
         """Once per outage, as soon as there is a client to tell."""

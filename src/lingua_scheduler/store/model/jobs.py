@@ -117,7 +117,15 @@ class JobModel:
             times_ms={name: at for name, at in times.items() if at is not None},
             choices=dict(job.choices),
             causes=dict(job.causes),
+            **self._place(job_id, job),
         )
+
+    def _place(self, job_id: JobId, job: Job) -> dict[str, int]:
+        line = self._world.lines.get(job.line) if job.line else None
+        if line is None or job_id not in line.turns:
+            return {}
+        behind = line.order().index(job_id)
+        return {"waits_behind": behind, "estimated_wait_ms": (behind + 1) * line.gap_ms}
 
     def _hold(self, session_id: SessionId, hold: Hold, node_id: NodeId | None) -> None:
         """The affinity afterwards. Removing it does not prolong the session's life."""
