@@ -14,7 +14,7 @@ from lingua_scheduler.data import COMMANDS, SENSE_AND_SENSIBILITY
 from lingua_scheduler.protocol.codec import encode_audio
 from lingua_scheduler.protocol.errors import ErrorCode
 from tests.browser.conftest import chromium, open_page
-from tests.browser.controls import START, expect_state, press, rows, write_wav
+from tests.browser.controls import START, STOP, expect_state, press, rows, write_wav
 
 expect.set_options(timeout=30_000)
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
@@ -57,16 +57,46 @@ async def test_a_refused_microphone_is_told(lonely_url: str):
         await expect(page.get_by_label("我说")).to_be_enabled()
 
 
-async def test_the_keyboard_alone_is_enough(lonely_url: str, microphone: Callable[[Path], Path]):
+async def test_the_keyboard_alone_is_enough(scripted_url: str, microphone: Callable[[Path], Path]):
+    """Also with the focus on the microphone, where Enter and Shift+Space would press it."""
     async with (
-        chromium(microphone(COMMANDS.path)) as browser,
-        open_page(browser, f"{lonely_url}/?lang=en") as page,
+        chromium(microphone(SENSE_AND_SENSIBILITY.path)) as browser,
+        open_page(browser, f"{scripted_url}/?from=en&to=pt&mic=raw&lang=en") as page,
     ):
         await page.keyboard.press("Space")
-        await expect(page.locator("#microphone")).to_have_attribute("aria-pressed", "true")
-        await page.keyboard.press("p")
+        await expect_state(page, "Hearing you")
+        await page.locator("#microphone").focus()
+        await page.keyboard.press("Enter")
+        await expect(rows(page)).to_have_count(1)
+        await page.keyboard.press("Shift+Space")
         await expect_state(page, "Paused")
         await page.keyboard.press("Space")
+        await expect_state(page, "Ready")
+
+
+async def test_another_microphone_takes_over(scripted_url: str, microphone: Callable[[Path], Path]):
+    async with (
+        chromium(microphone(SENSE_AND_SENSIBILITY.path)) as browser,
+        open_page(browser, f"{scripted_url}/?from=en&to=pt&mic=raw&lang=en") as page,
+    ):
+        await press(page, START)
+        await expect_state(page, "Hearing you")
+        await page.evaluate(
+            """() => {
+                window.asked = [];
+                const media = navigator.mediaDevices;
+                const ask = media.getUserMedia.bind(media);
+                media.getUserMedia = (wish) => (window.asked.push(wish.audio.deviceId.ideal), ask(wish));
+            }"""
+        )
+        await press(page, "Settings")
+        choice = page.get_by_role("combobox", name="Microphone")
+        await expect(choice.locator("option")).not_to_have_count(1)
+        await choice.select_option(index=1)
+        await expect(rows(page)).to_have_count(1)
+        assert await page.evaluate("window.asked") == [await choice.input_value()]
+        await press(page, "Done")
+        await press(page, STOP)
         await expect_state(page, "Ready")
 
 

@@ -60,7 +60,7 @@ async function begin(start) {
     made.open();
     await started;
   } catch (error) {
-    tell({ key: error.key ?? "trouble.microphone", tone: "error" });
+    tellMicrophone(error);
     if (!error.key) console.error(error);
     if (mode !== "room") await made.abandon();
   }
@@ -106,9 +106,19 @@ async function toggleMicrophone() {
   } else if (talk.hasMicrophone) {
     talk.pause();
   } else {
-    await talk.listen().catch((error) => tell({ key: error.key ?? "trouble.microphone", tone: "error" }));
+    await talk.listen().catch(tellMicrophone);
     room.attachTrack(talk.recorder.track);
   }
+}
+
+function tellMicrophone(error) {
+  tell({ key: error.key ?? "trouble.microphone", tone: "error" });
+}
+
+async function changeMicrophone() {
+  if (!talk?.hasMicrophone) return;
+  await talk.changeMicrophone(settings.get("device", "")).catch(tellMicrophone);
+  room.attachTrack(talk?.recorder.track ?? null);
 }
 
 function replay(entry) {
@@ -213,15 +223,26 @@ async function refreshLanguages() {
 
 // ---------------------------------------------------------------------------------------- what a person does
 
-const KEYS = { Space: toggleMicrophone, Enter: () => talk?.sendNow(), KeyP: () => mode === "room" || talk?.pause() };
+// Space, Enter and Shift+Space: no letters, which people who steer by voice would set off.
+function workOf({ code, shiftKey }) {
+  if (code === "Space" && shiftKey) return mode === "room" ? toggleMicrophone : () => talk?.pause();
+  if (code === "Space") return toggleMicrophone;
+  return code === "Enter" && talk?.isListening ? () => talk.sendNow() : null;
+}
+
+// A focused control keeps its own keys; the microphone's are ours.
+function isOurs(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (event.target.id === "microphone") return event.code === "Enter" || event.shiftKey;
+  return !event.target.closest("select, input, textarea, button, a, dialog");
+}
 
 function onKey(event) {
   if (event.code === "Escape") closeMenu();
-  const isElsewhere = event.target.closest("select, input, textarea, button, a, dialog");
-  const work = KEYS[event.code];
-  if (!work || isElsewhere || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  const work = workOf(event);
+  if (!work || !isOurs(event)) return;
   event.preventDefault();
-  work();
+  if (event.type === "keydown" && !event.repeat) work();
 }
 
 function closeMenu() {
@@ -286,6 +307,7 @@ function listenToControls() {
   });
   document.addEventListener("click", ({ target }) => target.closest(".menu") || closeMenu());
   document.addEventListener("keydown", onKey);
+  document.addEventListener("keyup", onKey); // a button is pressed by letting Space go
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -295,6 +317,7 @@ function listenToControls() {
 
 function listenToParts() {
   settings.addEventListener("language", rename);
+  settings.addEventListener("device", changeMicrophone);
   player.addEventListener("change", showQueue);
   player.addEventListener("trouble", ({ detail }) => detail.isRefused && tell({ key: "trouble.autoplay", tone: "warning" }));
   transcript.addEventListener("change", showTools);

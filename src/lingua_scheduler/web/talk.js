@@ -106,6 +106,16 @@ export class Talk extends EventTarget {
     this.#changed();
   }
 
+  // What was said into the old one is sent. Throws MicrophoneTrouble.
+  async changeMicrophone(deviceId) {
+    if (!this.isTakingSound || this.#input !== "microphone") return;
+    this.#plan.deviceId = deviceId;
+    this.#speaker.sendNow();
+    await this.recorder.stop();
+    await this.listen();
+    this.recorder.isMuted = this.#isPaused;
+  }
+
   // Send a file, then finish. Throws FileTrouble.
   async sendFile(file) {
     const samples = await readSound(file);

@@ -46,7 +46,7 @@ export const EN = {
   "download.srt": "Subtitles (.srt)",
   "download.json": "Everything (.json)",
   clear: "Clear the conversation",
-  hint: "Space: start, stop\nEnter: send now · P: pause",
+  hint: "Space: start, stop\nEnter: send now · ⇧ Space: pause",
   "notice.close": "Close this message",
   "settings.title": "Settings",
   "settings.microphone": "Microphone",

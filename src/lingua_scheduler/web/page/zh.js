@@ -46,7 +46,7 @@ export const ZH = {
   "download.srt": "字幕 (.srt)",
   "download.json": "完整数据 (.json)",
   clear: "清空对话",
-  hint: "空格：开始/停止\n回车：立即发送 · P：暂停",
+  hint: "空格：开始/停止\n回车：立即发送 · ⇧空格：暂停",
   "notice.close": "关闭此提示",
   "settings.title": "设置",
   "settings.microphone": "麦克风",
