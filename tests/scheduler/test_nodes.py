@@ -11,7 +11,7 @@ from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.protocol.ids import JobId
+from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.scheduler.app import Scheduler
 from tests.support import wait_until
 from tests.support.peers import ClientPeer, Peers, registration
@@ -223,3 +223,21 @@ async def test_the_story_of_a_job_names_its_attempts_and_why_each_node(peers: Pe
     assert (story.status, story.attempt, story.node_id) == ("completed", 2, "node-b")
     assert set(story.choices) == {1, 2}
     assert "closed" in story.causes[1]
+
+
+async def test_the_higher_epoch_is_the_node_in_whatever_order_the_store_answers(
+    peers: Peers, scheduler: Scheduler
+):
+    """Two connections of a node were confirmed at once; the older one's answer came last and took the node over."""
+    older, newer = await peers.node(), await peers.node()
+    await older.register("node-a")
+    entry = scheduler.nodes.get(NodeId("node-a"))
+    assert entry is not None
+    await newer.register("node-a")
+    scheduler.nodes.registered(entry)
+    present = scheduler.nodes.get(NodeId("node-a"))
+    assert present is not None
+    assert present.epoch > entry.epoch
+    client = await speaking(peers)
+    await newer.answer(await newer.take_job())
+    await client.wait_for(wire.TranslationResult)

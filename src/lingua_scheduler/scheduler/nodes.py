@@ -155,9 +155,12 @@ class Nodes:
     def registered(self, entry: Registered) -> None:
         """The newer connection is the node from now on; the older is told before anything else happens."""
         node_id = entry.registration.node_id
-        older = self._by_id.get(node_id)
-        if older is not None and older.connection is not entry.connection:
-            older.connection.driver.post(node.Superseded())
+        other = self._by_id.get(node_id)
+        if other is not None and other.connection is not entry.connection:
+            if other.epoch > entry.epoch:  # the store's answers came out of order
+                entry.connection.driver.post(node.Superseded())
+                return
+            other.connection.driver.post(node.Superseded())
         self._by_id[node_id] = entry
         self._context.metrics.nodes_connected.set(len(self._by_id))
         self._changed.set()
