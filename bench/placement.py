@@ -3,6 +3,9 @@
 `python -m bench.placement` prints tables for `bench/RESULTS.md`. Redis's own count (`INFO commandstats`) is taken over
 batches of 50 calls; the best, the median and the 90th percentile of the batches are shown, because what other programs
 on the machine cost makes single batches dearer. `--quick` for a look.
+
+The floor is a script that takes the same arguments, makes the same commands on keys as cold as those of the real one,
+and decides nothing: what any placement by a script would cost. Its batches alternate with the real ones.
 """
 
 import argparse
@@ -33,6 +36,28 @@ INSTANCES = tuple(InstanceId(f"scheduler-{number}") for number in range(4))
 SERVICES = ("asr", "nmt", "tts")
 CAPACITY = 4
 BATCH = 50
+FLOOR = """
+local v1, area, job = KEYS[1], KEYS[2], ARGV[4]
+local lane, floor = v1 .. 'lane:' .. ARGV[10], v1 .. 'floor:'
+redis.call('GET', area .. 'floor:' .. job)
+redis.call('EXISTS', floor .. job, v1 .. 'queue:' .. ARGV[10])
+local now = redis.call('TIME')[1]
+local size, node = redis.call('ZCARD', lane .. '@' .. ARGV[17]), nil
+local rank = tonumber(ARGV[2])
+for look = 1, LOOKS do
+  node = redis.call('ZRANGE', lane, rank * look % size, rank * look % size)[1]
+  redis.call('HGET', v1 .. 'node:' .. node, 'brief')
+  redis.call('ZCARD', v1 .. 'node:' .. node .. ':jobs')
+end
+redis.call('ZADD', floor .. 'node:' .. node, now, job)
+redis.call('ZADD', floor .. 'deadlines', now, job)
+redis.call('HSET', floor .. job, 'attempt', '1', 'owner', ARGV[17], 'session', ARGV[7], 'tenant', ARGV[8], 'index', '7',
+  'pairs', ARGV[11], 'trace', ARGV[16], 'status', 'assigned', 'node', node, 'assigned_ms', now, 'choice:1', node)
+redis.call('PEXPIRE', floor .. job, '3600000')
+redis.call('SET', area .. 'floor:' .. job, job, 'PX', '300000')
+redis.call('SET', floor .. job .. ':node', node, 'PX', '3600000')
+return { 'SELECTED', node, ARGV[17], 1, 'only', { node, 0 } }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +136,15 @@ class Load:
             if isinstance(reply, Selected):
                 self.running.append((request.job_id, reply.node_id))
 
+    async def floor(self, count: int, looks: int) -> None:
+        """As many calls of the script that decides nothing."""
+        client, keys = self._store.client, self._store.keys
+        text = FLOOR.replace("LOOKS", str(looks))
+        sha = str(await client.call("SCRIPT", "LOAD", text))
+        areas = (keys.v1, keys.session_area, keys.presence_area)
+        words = [("", self._rng.randrange(1, 2**31), "", *request_words(self.request())) for _ in range(count)]
+        await asyncio.gather(*(client.call("EVALSHA", sha, 3, *areas, *one) for one in words))
+
     async def finish(self, count: int) -> None:
         """The longest running jobs end."""
         ended, self.running = self.running[:count], self.running[count:]
@@ -132,6 +166,15 @@ async def script_us(store: Store, work: Callable[[], Awaitable[None]]) -> float:
     return float(found[1]) if found else 0.0
 
 
+async def commands_per_script(store: Store, command: str, work: Callable[[], Awaitable[None]]) -> float:
+    """How often a script makes a command, on average."""
+    await store.client.call("CONFIG", "RESETSTAT")
+    await work()
+    stats = str(await store.client.call("INFO", "commandstats"))
+    calls = {name: int(count) for name, count in re.findall(r"cmdstat_(\w+):calls=(\d+)", stats)}
+    return calls.get(command, 0) / calls["evalsha"]
+
+
 def spread(figures: Sequence[float]) -> str:
     ordered = sorted(figures)
     return f"{ordered[0]:.0f} · {statistics.median(ordered):.0f} · {ordered[int(len(ordered) * 0.9)]:.0f}"
@@ -146,12 +189,23 @@ async def redis_table(binary: ServerBinary, sizes: Sizes) -> None:
             for share in (0.1, 0.5) if nodes else (0.0,):
                 await load.fill(share, nodes)
                 selects: list[float] = []
+                floors: list[float] = []
                 finishes: list[float] = []
+                await load.select(BATCH)
+                await load.finish(BATCH)
+                looks = round(await commands_per_script(store, "zrange", partial(load.select, BATCH)))
                 for _ in range(sizes.batches):
                     finishes.append(await script_us(store, partial(load.finish, BATCH)))
                     selects.append(await script_us(store, partial(load.select, BATCH)))
+                    if nodes:
+                        floors.append(await script_us(store, partial(load.floor, BATCH, looks)))
+                cells = (spread(selects), spread(floors), ratio(selects, floors), spread(finishes)) if nodes else ()
                 full = f"{share:.0%}" if nodes else "–"
-                row(server.description, f"{nodes:,}", full, spread(selects), spread(finishes) if nodes else "–")
+                row(server.description, f"{nodes:,}", full, *(cells or (spread(selects), "–", "–", "–")))
+
+
+def ratio(figures: Sequence[float], floors: Sequence[float]) -> str:
+    return f"{min(figures) / min(floors):.2f} · {statistics.median(figures) / statistics.median(floors):.2f}"
 
 
 def row(*cells: object) -> None:
@@ -207,8 +261,16 @@ async def api_table(binary: ServerBinary, sizes: Sizes) -> None:
 
 
 async def main(sizes: Sizes) -> int:
-    row("server", "nodes", "slots taken", "select, µs of Redis (best · median · p90)", "finish")
-    row(*["---"] * 5)
+    row(
+        "server",
+        "nodes",
+        "slots taken",
+        "select, µs (best · median · p90)",
+        "floor, µs",
+        "ratio (best · median)",
+        "finish",
+    )
+    row(*["---"] * 7)
     for binary in find_servers():
         await redis_table(binary, sizes)
     print(f"\n{loop.loop_name()}\n")
