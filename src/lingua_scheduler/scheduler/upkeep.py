@@ -22,7 +22,9 @@ from lingua_scheduler.store.records import Presence
 _log = get_logger("scheduler.upkeep")
 
 ROUND_S = 2.0
-"""Pictures are at most this old, plus the time of a round; Redis being away is noticed within it."""
+"""Redis being away is noticed within it."""
+PICTURE_ROUNDS = 2
+"""Pictures are at most this old, plus the time of a round; every one costs Redis two commands for each instance."""
 SETTLE_S = 0.25
 AWAY_ROUND_S = 0.25
 """While Redis is away: its return ends a pause for everybody."""
@@ -108,34 +110,36 @@ class Upkeep:
     async def _run(self) -> None:
         count = 1
         while True:
-            await self._wait_round()
+            has_news = await self._wait_round()
             try:
                 # To a Redis that was away this instance is new: its peers must see it before they miss it.
-                await self._round(count if self._context.health.is_up else 0)
+                await self._round(count if self._context.health.is_up else 0, has_news=has_news)
             except StoreError as error:
                 self._context.health.failed(str(error))
             else:
                 self._context.health.answered()
                 count += 1
 
-    async def _wait_round(self) -> None:
-        """Until the next round is due, or a node registered: people look at the page just then."""
+    async def _wait_round(self) -> bool:
+        """Until the next round is due, or (True) a node registered: people look at the page just then."""
         try:
             async with asyncio.timeout(ROUND_S if self._context.health.is_up else AWAY_ROUND_S):
                 await self._nodes.wait_changed()
         except TimeoutError:
-            return
+            return False
         # Its first heartbeat, which puts it into the pools, follows at once; many that come together share a round.
         await asyncio.sleep(SETTLE_S)
+        return True
 
-    async def _round(self, count: int) -> None:
+    async def _round(self, count: int, *, has_news: bool = False) -> None:
         store = self._context.store
         if count % PRESENCE_ROUNDS == 0 and self._presence is not None:
             await store.instances.announce(self._presence)
             await self._sessions.renew_records()
         if count % REAP_ROUNDS == 0:
             await self._reap()
-        await self._snapshots.refresh()
+        if has_news or count % PICTURE_ROUNDS == 0:
+            await self._snapshots.refresh()
         if self._context.health.is_settling:
             self._fleet.bus.forget_peers()
         for dead in sorted(await self._fleet.bus.keep(self._snapshots.instances)):

@@ -1,0 +1,113 @@
+"""Between instances: what poisons an inbox, what a remote job costs Redis, and what an idle instance costs it."""
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from lingua_scheduler.protocol import bus as wire
+from lingua_scheduler.protocol.messages import TranslationResult
+from lingua_scheduler.protocol.node import NodeControl
+from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.scheduler.upkeep import ROUND_S
+from lingua_scheduler.store.client import RedisClient
+from lingua_scheduler.store.embedded import EmbeddedRedis
+from tests.scheduler.conftest import QUICK, changed
+from tests.support.peers import Peers
+from tests.support.waiting import wait_until
+
+POISON = b"not a message"
+LEVEL = 4660
+SAMPLE = LEVEL.to_bytes(2, "little")
+
+
+@asynccontextmanager
+async def monitored(redis: EmbeddedRedis) -> AsyncGenerator[list[bytes]]:
+    """Every command that Redis is given, as its monitor spells it."""
+    reader, writer = await asyncio.open_unix_connection(redis.url.removeprefix("unix://"), limit=1 << 24)
+    writer.write(b"MONITOR\r\n")
+    assert await reader.readline() == b"+OK\r\n"
+    lines: list[bytes] = []
+
+    async def read() -> None:
+        while line := await reader.readline():
+            lines.append(line)
+
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(read())
+        yield lines
+        reading.cancel()
+    writer.close()
+
+
+async def test_a_message_that_cannot_be_read_stops_no_other_and_ends_as_a_dead_letter(redis: EmbeddedRedis):
+    config = changed(QUICK, "scheduler.phase2", dlq_max_deliveries=1, dlq_min_idle_ms=0)
+    async with Scheduler.start(config, redis.url) as here, Scheduler.start(QUICK, redis.url) as there:
+        me, inbox = here.context.instance_id, there.upkeep.bus._inbox
+        await inbox.publish(me, POISON)
+        async with Peers.of(here.url, here.context.store) as peers:
+            node = await peers.node()
+            await node.register("n1")
+            there.upkeep.bus.publish(me, wire.DrainNode(node_id="n1"))
+            await node.wait_for(NodeControl)
+        await here.upkeep.bus._give_up(me)
+        state = await inbox.state(me)
+        assert (state.length, state.dead) == (0, 1)
+        letters = str(await here.context.store.client.call("XRANGE", here.context.store.keys.dlq(me), "-", "+"))
+        assert "ValidationError" in letters
+        assert "not a message" in letters
+
+
+async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):
+    async with (
+        Scheduler.start(QUICK, redis.url) as here,
+        Scheduler.start(QUICK, redis.url) as there,
+        Peers.of(here.url) as clients,
+        Peers.of(there.url, there.context.store) as nodes,
+    ):
+        node, client = await nodes.node(), await clients.client()
+        await node.register("far")
+        await client.open()
+        async with monitored(redis) as commands:
+            await client.speak(400, level=LEVEL)
+            job = await node.take_job()
+            inbox = there.context.store.keys.inbox(there.context.instance_id)
+            await wait_until(lambda: _is_empty(there, inbox), "the delivered entry to be deleted")
+            await node.answer(job)
+            await client.wait_for(TranslationResult)
+        raw = b"".join(b"\\x%02x" % byte if not 32 <= byte < 127 else bytes([byte]) for byte in SAMPLE * 100)
+        with_audio = [line for line in commands if raw in line]
+        assert [re.findall(rb'"(\w+)"', line)[0] for line in with_audio] == [b"XADD"]
+        encoded = base64.b64encode(SAMPLE * 99)
+        assert not any(encoded in line for line in commands)
+        async with RedisClient.open(redis.url, is_binary=True) as client_of_redis:
+            names = await client_of_redis.call("KEYS", "*")
+            assert isinstance(names, list)
+            dumps = [await client_of_redis.call("DUMP", name) for name in names if isinstance(name, bytes)]
+        assert not any(SAMPLE * 100 in one for one in dumps if isinstance(one, bytes))
+
+
+async def _is_empty(scheduler: Scheduler, key: str) -> bool:
+    return await scheduler.context.store.client.call("XLEN", key) == 0
+
+
+async def test_an_idle_instance_costs_redis_fewer_than_five_commands_a_second(redis: EmbeddedRedis):
+    """Rounds of upkeep are counted, not waited for; commands inside scripts count too."""
+    rounds = 28
+    async with (
+        Scheduler.start(QUICK, redis.url),
+        Scheduler.start(QUICK, redis.url) as here,
+        RedisClient.open(redis.url) as client,
+    ):
+        await client.call("CONFIG", "RESETSTAT")
+        for number in range(rounds):
+            await here.upkeep._round(number)
+        stats = str(await client.call("INFO", "commandstats"))
+    called = sum(
+        int(calls)
+        for name, calls in re.findall(r"cmdstat_(\w+)[^:]*:calls=(\d+)", stats)
+        if name not in ("info", "config")
+    )
+    reads = 1000 / QUICK.scheduler.phase2.stream_block_ms
+    assert called / (rounds * ROUND_S) + reads < 5, stats
