@@ -199,6 +199,8 @@ def test_the_packaged_base_model_hears_better(prose: Audio):
         ("Yes, yes, yes.", False),
         ("the Emperor of the World, the Emperor of the World, the Emperor of the World,", True),
         ("是的是的是的是的是的", True),
+        ("He was not an ill-sp-sp-sp-sp-sp-sp-sp", True),
+        ("rather cold-hearted and rather selfish, is to be ill-disposed", False),
         ("", False),
     ],
 )

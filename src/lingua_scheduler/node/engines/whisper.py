@@ -223,7 +223,8 @@ def cut_quiet(audio: Audio, longest_samples: int = _WINDOW_SAMPLES) -> list[Audi
 def _loops(text: str) -> bool:
     """Whether a text repeats itself as models do, seldom people: it packs too well, or has a phrase three times."""
     raw = text.encode()
-    words = [bare(one) for one in tokens(text)]
+    # Hyphens part words here: tiny.en, at a word cut in two by the clock, goes on with "ill-sp-sp-sp-sp".
+    words = [bare(one) for one in tokens(text.replace("-", " "))]
     phrases = Counter(zip(words, words[1:], words[2:], strict=False))
     return len(raw) / len(zlib.compress(raw)) > _LOOP_COMPRESSION or any(n >= _LOOP_TIMES for n in phrases.values())
 
