@@ -1,7 +1,7 @@
 // The page: one talk at a time, wired to what is shown.
 //
-// The address may choose: `?from=en&to=pt` the languages, `mode=two_way_auto`, `lang=zh` the page's language, `room=123456`
-// a room to join, `mic=raw` a microphone without the browser's processing, `audio=pcm16` no compression.
+// The address may choose: `?from=en&to=pt` the languages, `mode=two_way_auto`, `lang=zh` the page's language,
+// `room=123456` a room to join, `mic=raw` a microphone without the browser's processing, `audio=pcm16` no compression.
 
 import { keepAwake } from "./page/awake.js";
 import { ConversationView, seconds } from "./page/conversation.js";
@@ -26,6 +26,7 @@ const notice = new Notice();
 let talk = null; // the Talk under way
 let mode = "one_way";
 let isServed = true;
+let format = "pcm16"; // until the browser has said what it can
 
 settings.begin();
 const languages = new Languages(byId("from"), byId("to"), {
@@ -46,7 +47,7 @@ const room = new RoomPanel(byId("room"), {
 async function begin(start) {
   notice.clear();
   player.unlock();
-  const made = new Talk(await makePlan(), transcript, player);
+  const made = new Talk(makePlan(), transcript, player);
   talk = made;
   for (const type of ["change", "open"]) made.addEventListener(type, show);
   made.addEventListener("level", ({ detail }) => showLevel(detail.value));
@@ -66,8 +67,7 @@ async function begin(start) {
   }
 }
 
-async function makePlan() {
-  const format = await chooseFormat(asked.get("audio"));
+function makePlan() {
   const { from, to } = languages;
   return {
     mode,
@@ -319,7 +319,10 @@ function listenToParts() {
   settings.addEventListener("language", rename);
   settings.addEventListener("device", changeMicrophone);
   player.addEventListener("change", showQueue);
-  player.addEventListener("trouble", ({ detail }) => detail.isRefused && tell({ key: "trouble.autoplay", tone: "warning" }));
+  player.addEventListener(
+    "trouble",
+    ({ detail }) => detail.isRefused && tell({ key: "trouble.autoplay", tone: "warning" }),
+  );
   transcript.addEventListener("change", showTools);
   transcript.addEventListener("gone", showTools);
 }
@@ -331,3 +334,4 @@ byId("speed").value = settings.get("speed", "auto");
 player.speed = byId("speed").value;
 setMode(asked.get("room") ? "room" : (asked.get("mode") ?? settings.get("mode", "one_way")));
 refreshLanguages();
+chooseFormat(asked.get("audio")).then((chosen) => (format = chosen));

@@ -1,4 +1,5 @@
-// One session with the scheduler: what feeds it (a microphone or a file), what comes back (the transcript and its sound).
+// One session with the scheduler: what feeds it (a microphone or a file), what comes back (the transcript and its
+// sound).
 //
 // Theory of operation. The session and its input are apart: sound is collected from the moment the microphone is open,
 // whether or not there is a connection, and waits in the session's ring. `state` is what the page shows:

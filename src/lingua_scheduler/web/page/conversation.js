@@ -1,5 +1,6 @@
-// The transcript as people see it: the source beside its translation, the newest at the bottom, unless they scrolled back.
-// Screen readers hear each translation once, when it is there, not every word of a sentence that is still being said.
+// The transcript as people see it: the source beside its translation, the newest at the bottom, unless they scrolled
+// back. Screen readers hear each translation once, when it is there, not every word of a sentence that is still being
+// said.
 
 import { byId, element, iconButton } from "./dom.js";
 import { languageName, t } from "./i18n.js";

@@ -19,9 +19,11 @@ export const EN = {
   "empty.one_way.title": "Press the microphone and speak.",
   "empty.one_way.text": "Your words appear while you speak, with the translation beside them. It is spoken aloud, too.",
   "empty.two_way_auto.title": "Two people, two languages, one screen.",
-  "empty.two_way_auto.text": "Start the microphone and talk. Each of you is recognised by language and heard in the other's.",
+  "empty.two_way_auto.text":
+    "Start the microphone and talk. Each of you is recognised by language and heard in the other's.",
   "empty.room.title": "Everyone speaks their own language.",
-  "empty.room.text": "Create a room and share its code. Each member reads and hears all others in the language of their choice.",
+  "empty.room.text":
+    "Create a room and share its code. Each member reads and hears all others in the language of their choice.",
   "conversation.label": "Conversation",
   announcer: "New translations",
   newest: "Newest",
@@ -86,8 +88,10 @@ export const EN = {
   "missing.no_available_node": "No translation node was free for this sentence",
   "missing.pending_overflow_evict": "Too many results were waiting",
   "missing.audio_lost": "The sound of this sentence was lost",
-  "trouble.insecure": "The browser gives the microphone to secure pages only: open this page by https, or on localhost.",
-  "trouble.notAllowed": "The microphone is not allowed. Allow it for this page in the browser's address bar, then try again.",
+  "trouble.insecure":
+    "The browser gives the microphone to secure pages only: open this page by https, or on localhost.",
+  "trouble.notAllowed":
+    "The microphone is not allowed. Allow it for this page in the browser's address bar, then try again.",
   "trouble.notFound": "No microphone was found. Connect one, then try again.",
   "trouble.notReadable": "The microphone is used by another program. Close that, then try again.",
   "trouble.microphone": "The microphone cannot be used. Choose another one in the settings.",
@@ -100,7 +104,8 @@ export const EN = {
   "trouble.autoplay": "The browser keeps this page silent until you click in it.",
   "trouble.noPair": "No translation node serves {from} to {to} at the moment.",
   "trouble.pressure": "The scheduler is busy. Your speech is kept and sent as soon as it can take more.",
-  "trouble.reconnecting": "The connection was lost. Go on speaking: nothing is lost, it is sent as soon as the connection is back.",
+  "trouble.reconnecting":
+    "The connection was lost. Go on speaking: nothing is lost, it is sent as soon as the connection is back.",
   "trouble.leaving": "The scheduler is about to restart. You are being moved; nothing is lost.",
   "trouble.back": "Connected again.",
   "error.INVALID_MESSAGE": "A message was malformed and was ignored.",

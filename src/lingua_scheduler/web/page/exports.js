@@ -1,6 +1,10 @@
 // The transcript as a file: text to read, subtitles to show, JSON to go on working with.
 
-const FORMATS = { txt: ["text/plain", asText], srt: ["application/x-subrip", asSubtitles], json: ["application/json", asJson] };
+const FORMATS = {
+  txt: ["text/plain", asText],
+  srt: ["application/x-subrip", asSubtitles],
+  json: ["application/json", asJson],
+};
 const SHORTEST_MS = 1000; // a subtitle that nobody can read in less
 
 // `about`: {startedAt: Date}. `{name, type, text}` of the file.

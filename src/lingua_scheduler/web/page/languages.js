@@ -88,10 +88,19 @@ export class Languages {
   #choose(from, to) {
     // A choice that nobody serves is offered all the same, in the directions that the mode asks for.
     if (!this.#offered.some(([a, b]) => a === from && b === to)) {
-      const kept = this.#isTwoWay ? [[from, to], [to, from]] : [[from, to]];
+      const kept = this.#isTwoWay
+        ? [
+            [from, to],
+            [to, from],
+          ]
+        : [[from, to]];
       this.#pairs = [...kept, ...this.#pairs];
     }
-    fill(this.#from, this.#offered.map(([source]) => source), from);
+    fill(
+      this.#from,
+      this.#offered.map(([source]) => source),
+      from,
+    );
     this.#fillTargets(to);
   }
 
@@ -115,9 +124,11 @@ function fill(select, codes, chosen) {
   const unique = [...new Set(codes)];
   const options = unique.map((code) => new Option(languageName(code), code, false, code === chosen));
   options.sort((a, b) => a.text.localeCompare(b.text));
-  const isSame = options.length === select.options.length && options.every(({ value, text }, at) => {
-    return select.options[at].value === value && select.options[at].text === text;
-  });
+  const isSame =
+    options.length === select.options.length &&
+    options.every(({ value, text }, at) => {
+      return select.options[at].value === value && select.options[at].text === text;
+    });
   if (!isSame) select.replaceChildren(...options); // an open list is not shut under a person's hand
   select.value = unique.includes(chosen) ? chosen : (options[0]?.value ?? "");
 }

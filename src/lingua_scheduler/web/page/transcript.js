@@ -1,8 +1,9 @@
 // What was said and what it means in the other language: the truth that the page shows and that downloads are made of.
 //
-// An entry is one utterance as one reader sees it. It goes live → waiting → result, or missing; in a room, where what one
-// says is translated for others, live → said. A `gap_timeout` is a promise, not an end, so its result may still come. Silence and what goes with the next sentence leave no entry behind.
-// Emits `change{entry}`, `gone{entry}`, `clear`.
+// An entry is one utterance as one reader sees it. It goes live → waiting → result, or missing; in a room, where what
+// one says is translated for others, live → said. A `gap_timeout` is a promise, not an end, so its result may still
+// come. Silence and what goes with the next sentence leave no entry behind. Emits `change{entry}`, `gone{entry}`,
+// `clear`.
 //
 // Bound: the newest `SPOKEN_MAX` entries keep their speech for replay; texts are kept until they are cleared.
 
@@ -93,7 +94,8 @@ export class Transcript extends EventTarget {
   // No more answers come: what waits will not be answered.
   endSession() {
     for (const entry of this.entries) {
-      if (entry.kind === "live" || entry.kind === "waiting") this.#change(entry, { kind: "missing", reason: "job_failed" });
+      if (entry.kind === "live" || entry.kind === "waiting")
+        this.#change(entry, { kind: "missing", reason: "job_failed" });
     }
   }
 

@@ -89,8 +89,15 @@ export class RoomPanel {
 
   #entrance() {
     const form = element("form", "entrance");
-    const name = field("room-name", t("room.name"), this.#settings.get("name", ""), { maxLength: 40, autocomplete: "nickname" });
-    const code = field("room-code", t("room.code"), this.#code, { maxLength: 7, inputMode: "numeric", placeholder: "123 456" });
+    const name = field("room-name", t("room.name"), this.#settings.get("name", ""), {
+      maxLength: 40,
+      autocomplete: "nickname",
+    });
+    const code = field("room-code", t("room.code"), this.#code, {
+      maxLength: 7,
+      inputMode: "numeric",
+      placeholder: "123 456",
+    });
     const join = element("button", "plain strong", t("room.join"));
     const create = element("button", "plain", t("room.create"));
     create.type = "button";
@@ -148,7 +155,8 @@ export class RoomPanel {
     row.append(element("span", "avatar", name.slice(0, 1).toUpperCase()));
     const words = element("span", "who");
     words.append(element("b", "", isMe ? t("room.you", { name }) : name));
-    if (preferred_lang) words.append(element("small", "", t("room.speaks", { language: languageName(preferred_lang) })));
+    if (preferred_lang)
+      words.append(element("small", "", t("room.speaks", { language: languageName(preferred_lang) })));
     row.append(words);
     if (!isMe) row.append(this.#voiceSwitch(session_id, name));
     return row;

@@ -35,9 +35,11 @@ export class Voices {
 
   // A `webrtc_*` message; its `to` names the sender. One is done with before the next: candidates follow their offer.
   onMessage(message) {
-    this.#chain = this.#chain.then(() => this.#take(message)).catch((error) => {
-      console.warn("a voice link failed", error); // speech is translated all the same
-    });
+    this.#chain = this.#chain
+      .then(() => this.#take(message))
+      .catch((error) => {
+        console.warn("a voice link failed", error); // speech is translated all the same
+      });
   }
 
   async #take({ type, to: from, sdp, candidate }) {

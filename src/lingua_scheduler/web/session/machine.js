@@ -1,7 +1,8 @@
 // A session from its first socket to its last answer, as a pure machine: no socket, no clock, no page in it.
 //
-// Theory of operation. `handle(event, nowMs)` returns effects, to be performed in order; `nextDeadlineMs()` says when the
-// event `timeReached` is due. The rules are those of the Python client's `machine.py`, and a test runs both in lock step.
+// Theory of operation. `handle(event, nowMs)` returns effects, to be performed in order; `nextDeadlineMs()` says when
+// the event `timeReached` is due. The rules are those of the Python client's `machine.py`, and a test runs both in lock
+// step.
 //
 // | phase      | means                            | ends by                                                          |
 // |------------|----------------------------------|------------------------------------------------------------------|
@@ -16,15 +17,16 @@
 //
 // Audio is taken in every phase and waits in the ring. It is sent while live, except during the scheduler's
 // `backpressure`, and stays until `audio_ack`. A scheduler that gave no resume token never acknowledges: there the ring
-// only holds what is not sent, and a lost socket ends the session. Results carry `result_seq`; a repeat is dropped here, so
-// that the page hears each once. `finishRequested` is remembered until all audio is sent; then, and again after each
-// resume, `session_close` goes out. A connection in which nothing arrives for 2½ heartbeats is dead.
+// only holds what is not sent, and a lost socket ends the session. Results carry `result_seq`; a repeat is dropped
+// here, so that the page hears each once. `finishRequested` is remembered until all audio is sent; then, and again
+// after each resume, `session_close` goes out. A connection in which nothing arrives for 2½ heartbeats is dead.
 //
 // Beyond the Python client the browser tells `networkLost` (hang up at once, the socket would only time out) and
 // `networkBack` (try at once, whatever the back-off says).
 //
 // Events: started · socketOpened · socketLost{reason} · messageArrived{message} · audioSpoken{audio, isFinal} ·
-// said{message} (sent while live, else forgotten) · finishRequested · abandoned · networkLost · networkBack · timeReached
+// said{message} (sent while live, else forgotten) · finishRequested · abandoned · networkLost · networkBack ·
+// timeReached
 // Effects: dial · hangUp · send{message} · sendAudio{chunk} · sendPong{ping} · tell{what, …} · makeRoom · end{error}
 
 import { Ring } from "./ring.js";
@@ -316,7 +318,8 @@ export class SessionMachine {
   #onTimeReached(nowMs) {
     const isDue = (at) => at !== null && at <= nowMs;
     if (this.phase === "dialling" || this.phase === "opening") {
-      if (isDue(this.#phaseUntilMs)) this.#end({ code: "WS_DISCONNECTED", message: "the scheduler did not answer in time" });
+      if (isDue(this.#phaseUntilMs))
+        this.#end({ code: "WS_DISCONNECTED", message: "the scheduler did not answer in time" });
     } else if (this.phase === "live") {
       this.#onTimeReachedLive(isDue, nowMs);
     } else if (isDue(this.#windowUntilMs)) {

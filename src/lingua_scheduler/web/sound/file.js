@@ -29,8 +29,8 @@ export async function readSound(file) {
   return mixed(buffer);
 }
 
-// Feeds `samples` (Float32Array, 16 kHz) to `speaker`. Faster than they were spoken, and between sentences no faster than
-// they are answered. `signal` stops it; `onProgress` hears a share from 0 to 1.
+// Feeds `samples` (Float32Array, 16 kHz) to `speaker`. Faster than they were spoken, and between sentences no faster
+// than they are answered. `signal` stops it; `onProgress` hears a share from 0 to 1.
 export async function speakFile(samples, speaker, session, { signal, onProgress }) {
   const frames = Math.ceil(samples.length / FRAME_SAMPLES);
   for (let at = 0; at < frames; at += 1) {
@@ -52,7 +52,8 @@ function mustWait(speaker, session) {
 function frameAt(samples, number) {
   const frame = new Int16Array(FRAME_SAMPLES);
   const part = samples.subarray(number * FRAME_SAMPLES, (number + 1) * FRAME_SAMPLES);
-  for (let at = 0; at < part.length; at += 1) frame[at] = Math.max(-32768, Math.min(32767, Math.round(part[at] * 32768)));
+  for (let at = 0; at < part.length; at += 1)
+    frame[at] = Math.max(-32768, Math.min(32767, Math.round(part[at] * 32768)));
   return frame;
 }
 

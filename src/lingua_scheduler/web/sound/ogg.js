@@ -16,7 +16,7 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 export function splitPackets(payload) {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const packets = [];
-  for (let at = 0; at < payload.length; ) {
+  for (let at = 0; at < payload.length;) {
     if (at + 2 > payload.length) throw new Error("half a packet length");
     const size = view.getUint16(at, true);
     at += 2;
@@ -30,7 +30,7 @@ export function splitPackets(payload) {
 export function oggFromPackets(packets) {
   const pages = [page([opusHead()], 0, 0, HEAD_FLAG_FIRST), page([opusTags()], 1, 0, 0)];
   let granule = 0;
-  for (let at = 0; at < packets.length; ) {
+  for (let at = 0; at < packets.length;) {
     const some = [];
     for (let segments = 0; at < packets.length; at += 1) {
       segments += Math.floor(packets[at].length / 255) + 1;
@@ -46,7 +46,8 @@ export function oggFromPackets(packets) {
 // Duration of a packet in samples of 48 kHz, from its first byte (RFC 6716, section 3.1).
 export function packetSamples(packet) {
   const config = packet[0] >> 3;
-  const frame = config < 12 ? [480, 960, 1920, 2880][config & 3] : config < 16 ? [480, 960][config & 1] : 120 << (config & 3);
+  const frame =
+    config < 12 ? [480, 960, 1920, 2880][config & 3] : config < 16 ? [480, 960][config & 1] : 120 << (config & 3);
   const code = packet[0] & 3;
   return frame * (code === 0 ? 1 : code === 3 ? packet[1] & 63 : 2);
 }
@@ -69,7 +70,10 @@ function opusTags() {
 }
 
 function page(packets, number, granule, flags) {
-  const lacing = packets.flatMap((packet) => [...Array(Math.floor(packet.length / 255)).fill(255), packet.length % 255]);
+  const lacing = packets.flatMap((packet) => [
+    ...Array(Math.floor(packet.length / 255)).fill(255),
+    packet.length % 255,
+  ]);
   const size = 27 + lacing.length + packets.reduce((sum, packet) => sum + packet.length, 0);
   const bytes = new Uint8Array(size);
   const view = new DataView(bytes.buffer);

@@ -1,8 +1,8 @@
 // Speech as it goes on the wire: Opus where the browser can both make and play it, PCM16 else.
 //
-// Frames go in and `onAudio(bytes)` comes out in order, `onFinal()` behind all that was fed before it. WebCodecs answers
-// later, so what is fed waits in a chain; nothing overtakes. One frame makes one packet, so that durations stay exact; a
-// flush would make one more, and is only the way out where a browser keeps packets back.
+// Frames go in and `onAudio(bytes)` comes out in order, `onFinal()` behind all that was fed before it. WebCodecs
+// answers later, so what is fed waits in a chain; nothing overtakes. One frame makes one packet, so that durations stay
+// exact; a flush would make one more, and is only the way out where a browser keeps packets back.
 
 const RATE = 16_000;
 const FRAME_US = 20_000;
@@ -96,14 +96,16 @@ class OpusFrames {
   }
 
   #queue(frames, after) {
-    this.#chain = this.#chain.then(async () => {
-      if (this.#encoder.state === "closed") return;
-      for (const frame of frames) this.#encode(frame);
-      if (this.#made < this.#fed) await this.#untilMade();
-      const packets = this.#packets.splice(0);
-      if (packets.length > 0) this.#handlers.onAudio(prefixed(packets));
-      after();
-    }).catch((error) => this.#handlers.onError(error));
+    this.#chain = this.#chain
+      .then(async () => {
+        if (this.#encoder.state === "closed") return;
+        for (const frame of frames) this.#encode(frame);
+        if (this.#made < this.#fed) await this.#untilMade();
+        const packets = this.#packets.splice(0);
+        if (packets.length > 0) this.#handlers.onAudio(prefixed(packets));
+        after();
+      })
+      .catch((error) => this.#handlers.onError(error));
   }
 
   async #untilMade() {

@@ -1,8 +1,8 @@
 // Speaks translations one after the other, at a speed, and again on demand.
 //
-// One `<audio>` element plays everything: browsers that ask for a person's touch ask once for each element, and it keeps
-// the pitch where the speed changes. `auto` hurries a little while translations queue up, so that speech never falls ever
-// further behind. `onState` hears `waiting`, `playing` and `played`; whatever happens, `played` comes last.
+// One `<audio>` element plays everything: browsers that ask for a person's touch ask once for each element, and it
+// keeps the pitch where the speed changes. `auto` hurries a little while translations queue up, so that speech never
+// falls ever further behind. `onState` hears `waiting`, `playing` and `played`; whatever happens, `played` comes last.
 
 import { fromBase64 } from "../session/frames.js";
 import { oggFromPackets, splitPackets } from "./ogg.js";
@@ -15,6 +15,7 @@ export class Player extends EventTarget {
   #queue = [];
   #current = null;
   #speed = "auto";
+  #silence = null; // 20 ms of it, as an address
 
   constructor() {
     super();
@@ -24,7 +25,8 @@ export class Player extends EventTarget {
   // Call this from a click: a page may make sound only after a person has touched it.
   unlock() {
     if (this.#current) return;
-    this.#audio.src = URL.createObjectURL(wavBlob(new Uint8Array(640), 16_000));
+    this.#silence ??= URL.createObjectURL(wavBlob(new Uint8Array(640), 16_000));
+    this.#audio.src = this.#silence;
     this.#audio.play().catch(() => {}); // refused: the first translation will say so
   }
 

@@ -1,5 +1,5 @@
-// What was sent, against when it was spoken. The session's audio time line leaves silence out; the scheduler speaks in its
-// terms (`speech_start_ms`), people in those of the clock.
+// What was sent, against when it was spoken. The session's audio time line leaves silence out; the scheduler speaks in
+// its terms (`speech_start_ms`), people in those of the clock.
 //
 // Bound: the newest `STRETCHES_MAX` stretches of speech and voiced marks are remembered.
 
