@@ -136,7 +136,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         index=st.none() | SOME_JOB, pairs=PAIRS, wait_ms=WAITS, instance=INSTANCES, exclude=st.sets(NODES, max_size=2),
-        is_soft=st.booleans(), affinity=st.none() | NODES, bind=st.sampled_from([None, "timeout", "max_duration"]), off=FENCES,
+        is_soft=st.booleans(), affinity=st.none() | NODES, off=FENCES,
+        bind=st.sampled_from([None, "timeout", "max_duration"]),
     )  # fmt: skip
     def select(self, index: int | None, pairs: str, wait_ms: int, instance: InstanceId, **drawn: Any) -> None:
         self._select(

@@ -138,6 +138,14 @@ async def test_a_node_of_the_own_instance_is_preferred_when_loads_are_close(stor
     assert "near" not in others, "it is over half loaded, and elsewhere it is clearly better"
 
 
+async def test_a_node_elsewhere_must_be_clearly_better(stores: Store):
+    """At over half load one of all nodes is weighed too: it gets the job where it is better by more than 0.2."""
+    for node, instance in (("near", HERE), ("far", THERE)):
+        await join(stores, node, capacity=10, instance=instance, load=NodeLoad(gpu_percent=100))
+    chosen = [node_of(await stores.jobs.select(request(f"j{number}"))) for number in range(6)]
+    assert chosen == ["near", "near", "near", "far", "near", "far"]
+
+
 async def _reserved(store: Store, node: str) -> int:
     return next(one.reserved for one in await store.nodes.snapshot() if one.node_id == node)
 

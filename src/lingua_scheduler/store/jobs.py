@@ -60,7 +60,7 @@ class JobStore:
             walked = text(reply[1])
         raise AssertionError(f"no end to the nodes of {request.pairs}")
 
-    async def finish(
+    async def finish(  # noqa: PLR0913 - the words of one transition
         self, job_id: JobId, attempt: int, node_id: NodeId | None, status: FinalStatus, *, hold: Hold = "none",
         cause: str = "", fence: Fence | None = None, result: bytes = b"",
     ) -> JobReply:  # fmt: skip

@@ -162,7 +162,8 @@ KEY_TABLE: tuple[Key, ...] = (
         "hash",
         "1 min after its expiry, renewed by speech",
         "the instances of its members; removed when it expires",
-        "code, version, spoken_ms, member:<session> (instance and facts), voice:<listener>:<speaker> (1 accepted, 0 not)",
+        "code, version, spoken_ms, member:<session> (instance and facts), "
+        "voice:<listener>:<speaker> (1 accepted, 0 not)",
     ),
     Key(
         "lingua:v1:room:<room>:lines",

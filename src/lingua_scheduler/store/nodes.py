@@ -56,7 +56,8 @@ class NodeStore:
         reply = await self._run(
             _REGISTER, registration.node_id, instance_id, *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
-            details_json(registration), ",".join(["", *(f"{job}={attempt}" for job, attempt in active), ""]), int(at_work is not None),
+            details_json(registration), ",".join(["", *(f"{job}={attempt}" for job, attempt in active), ""]),
+            int(at_work is not None),
         )  # fmt: skip
         return node_reply(reply)
 

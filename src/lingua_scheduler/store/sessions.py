@@ -55,8 +55,10 @@ class WriteReply:
 
 
 class SessionStore:
-    """A hash of texts per session and, beside it, the outbox. Names of fields are the callers', but for `epoch`, `owner`,
-    `ttl_ms`, `finished`, `used`, and the two of affinity (`…_node_id`).
+    """A hash of texts per session and, beside it, the outbox.
+
+    Names of fields are the callers', but for `epoch`, `owner`, `ttl_ms`, `finished`, `used`, and the two of affinity
+    (`…_node_id`).
     """
 
     def __init__(self, run: ScriptRunner) -> None:

@@ -21,7 +21,7 @@ class JobModel:
     def select(self, request: SelectRequest) -> SelectReply:
         return Placement(self._world, request).answer()
 
-    def finish(
+    def finish(  # noqa: PLR0913 - as the store's
         self, job_id: JobId, attempt: int, node_id: NodeId | None, status: FinalStatus, *, hold: Hold = "none",
         cause: str = "", fence: Fence | None = None, result: bytes = b"",
     ) -> JobReply:  # fmt: skip
