@@ -39,6 +39,8 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
         (["serve", "--config", "gone.toml"], "gone.toml"),
         (["serve", "--redis", "http://x"], "http://x"),
         (["serve", "--workers", "2", "--port", "0", "--embedded-redis"], "name one with --port"),
+        (["drain", "--undo"], "--undo is for a node"),
+        (["drain", "http://127.0.0.1:1"], "no instance answers at http://127.0.0.1:1"),
         (["node", "--url", "http://h:1/ws/node"], "is not a scheduler's address"),
         (["node", "--engines", "magic"], "there is no engine 'magic'"),
         (["node", "--node-id", "a b"], "node_id"),
