@@ -4,6 +4,11 @@ import asyncio
 import time
 
 
+def stopwatch_s() -> float:
+    """Seconds of real time since some moment: only differences mean anything."""
+    return time.perf_counter()
+
+
 class Clock:
     """`now_ms` never goes back and is what machines are given; `wall_ms` is UTC and only for showing and stamping."""
 

@@ -2,7 +2,7 @@
 
 | rule | says |
 |---|---|
-| R1 | audio that was acknowledged, or of a session that ended in order, is in a text or its utterance was told as missing |
+| R1 | audio acknowledged, or of a session that ended in order, is in a text, or its utterance was told as missing |
 | R2 | every utterance ends once; the client of a session that ended in order got exactly one answer for each |
 | R3 | a client gets answers in the order of utterances, but for those whose gap was announced |
 | R4 | no node ever has more slots taken than its capacity |
@@ -43,9 +43,7 @@ class Violation:
 @dataclass(slots=True)
 class _Utterance:
     index: int
-    reason: str
     packets: list[speech.Packet]
-    at_ms: int
     outcomes: list[str] = field(default_factory=list[str])
 
 
@@ -57,17 +55,16 @@ class _Session:
     client: str = ""
     protocol: str = "1.0"
     over: str = ""
-    over_ms: int = 0
-    owner: str = ""
+    owners: set[str] = field(default_factory=set[str])
+    """The instances that it was at."""
     sent: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     acked: int = -1
     answers: list[Event] = field(default_factory=list[Event])
     utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
-    errors: list[str] = field(default_factory=list[str])
     kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
     """What nodes of protocol 1 have kept to themselves for a while."""
     is_abandoned: bool = False
-    """Its instance died."""
+    """An instance that it was at died: what that one concluded, another need not."""
 
 
 def check(run: Run) -> list[Violation]:
@@ -76,7 +73,7 @@ def check(run: Run) -> list[Violation]:
     found: list[Violation] = []
     for session in sessions.values():
         found += _heard(session)
-        found += _answered_once(session)
+        found += _answered_once(session) + _said_once(session)
         found += _in_order(session)
     found += [Violation("R4" if "slots" in one else "R6", one) for one in run.excess[:5]]
     found += [Violation("R5", f"{one} has not finished") for one in run.unfinished]
@@ -89,47 +86,46 @@ def check(run: Run) -> list[Violation]:
 
 
 def _sessions(run: Run) -> dict[str, _Session]:
+    """Everything of each session that a client opened."""
     sessions: defaultdict[str, _Session] = defaultdict(lambda: _Session(""))
-    dead: set[str] = set()
-    for event in run.history.events:
-        match event.what:
-            case "opened":
-                one = sessions[event.facts[0]]
-                one.id, one.protocol, one.client = event.facts[0], event.facts[1], event.who
-            case "sent":
-                one = sessions[event.facts[0]]
-                one.sent[event.facts[1]] = event.facts[2], event.facts[3]
-            case "acked":
-                one = sessions[event.facts[0]]
-                one.acked = max(one.acked, event.facts[1])
-            case "result" | "missing":
-                sessions[event.facts[0]].answers.append(event)
-            case "error":
-                sessions[event.facts[0]].errors.append(event.facts[1])
-            case "over":
-                one = sessions[event.facts[0]]
-                one.over, one.over_ms = event.facts[1], event.at_ms
-            case "utterance":
-                session_id, index, _, reason, text = event.facts
-                one = sessions[session_id]
-                one.owner = event.who
-                one.utterances[index] = _Utterance(index, reason, list(speech.read(text)), event.at_ms)
-            case "concluded":
-                session_id, index, _, how = event.facts
-                if (utterance := sessions[session_id].utterances.get(index)) is not None:
-                    utterance.outcomes.append(how)
-            case "kept":
-                sessions[event.facts[0]].kept.update(speech.read(event.facts[1]))
-            case "reconnected":
-                sessions[event.facts[0]].answers.append(event)
-            case "killed" | "left":
-                dead.add(event.who)
-            case _:
-                pass
+    dead = {event.who for event in run.history.of("killed", "left")}
+    for event in run.history.of("opened", "sent", "acked", "result", "missing", "reconnected", "over"):
+        _read_client(sessions[event.facts[0]], event)
+    for event in run.history.of("utterance", "concluded", "kept"):
+        _read_scheduler(sessions[event.facts[0]], event)
     for one in sessions.values():
-        one.is_abandoned = one.owner in dead
+        one.is_abandoned = bool(one.owners & dead)
     sessions.pop("", None)
     return {session_id: one for session_id, one in sessions.items() if one.client}
+
+
+def _read_client(session: _Session, event: Event) -> None:
+    match event.what:
+        case "opened":
+            session.id, session.protocol = event.facts
+            session.client = event.who
+        case "sent":
+            session.sent[event.facts[1]] = event.facts[2], event.facts[3]
+        case "acked":
+            session.acked = max(session.acked, event.facts[1])
+        case "over":
+            session.over = event.facts[1]
+        case _:
+            session.answers.append(event)
+
+
+def _read_scheduler(session: _Session, event: Event) -> None:
+    match event.what:
+        case "utterance":
+            _, index, _, _, text = event.facts
+            session.owners.add(event.who)
+            session.utterances[index] = _Utterance(index, list(speech.read(text)))
+        case "concluded":
+            _, index, _, how = event.facts
+            if (utterance := session.utterances.get(index)) is not None:
+                utterance.outcomes.append(how)
+        case _:
+            session.kept.update(speech.read(event.facts[1]))
 
 
 def _heard(session: _Session) -> list[Violation]:
@@ -144,14 +140,20 @@ def _heard(session: _Session) -> list[Violation]:
         for packet in utterance.packets
     }
     where = {packet: u.index for u in session.utterances.values() for packet in u.packets}
+    # What a node carried over goes with the utterance that took it: the next that has an answer of its own.
+    answered = {e.facts[1]: told.get(e.facts[1], "result") for e in session.answers if e.what in ("result", "missing")}
+    takers = {index: how for index, how in answered.items() if how != "merged"}
     speaker = int(session.client.rpartition("-")[2])
     found: list[Violation] = []
     for seq, (first, last) in session.sent.items():
         if not (is_orderly or seq <= session.acked):
             continue
         lost = [n for n in range(first, last + 1) if (speaker, n) not in said and (speaker, n) not in excused]
-        if lost:
-            index = where.get((speaker, lost[0]))
+        index = where.get((speaker, lost[0])) if lost else None
+        taker = min((one for one in takers if index is not None and one > index), default=None)
+        if taker is None and not is_orderly and index is not None:
+            continue  # its taker was still to be answered when the client gave up
+        if lost and (taker is None or takers[taker] == "result"):
             how = "acknowledged" if seq <= session.acked else "of a session that ended in order"
             outcome = session.utterances[index].outcomes if index is not None else []
             text = f"packets {lost[0]}–{lost[-1]} of {session.client}, {how}, are in no text (utterance {index}, {outcome})"
@@ -163,38 +165,50 @@ def _heard(session: _Session) -> list[Violation]:
 
 
 def _answered_once(session: _Session) -> list[Violation]:
-    """R2."""
-    found: list[Violation] = []
+    """R2 by index."""
     answers: defaultdict[int, list[str]] = defaultdict(list)
     for event in session.answers:
         if event.what != "reconnected" and not (event.what == "missing" and event.facts[3] == "gap_timeout"):
             answers[event.facts[1]].append(event.what)
-    for utterance in session.utterances.values():
-        many = answers.get(utterance.index, [])
-        if len(utterance.outcomes) > 1:
-            found.append(Violation("R2", f"utterance {utterance.index} ended as {utterance.outcomes}", session.id))
-        if len(many) > 1:
-            found.append(Violation("R2", f"utterance {utterance.index} was answered with {many}", session.id))
-        if not many and session.over == "closed":
-            text = f"utterance {utterance.index} ({utterance.outcomes}) was never answered"
-            found.append(Violation("R2", text, session.id))
-        if not utterance.outcomes and not session.is_abandoned and session.over == "closed":
-            found.append(Violation("R2", f"utterance {utterance.index} never ended", session.id))
-    for index in answers:
-        if index not in session.utterances:
-            found.append(Violation("R2", f"an answer for utterance {index}, which nobody said", session.id))
+    found = [
+        Violation("R2", f"utterance {utterance.index} {why}", session.id)
+        for utterance in session.utterances.values()
+        if (why := _why_not_once(session, utterance, answers.get(utterance.index, [])))
+    ]
+    found += [
+        Violation("R2", f"an answer for utterance {index}, which nobody said", session.id)
+        for index in answers
+        if index not in session.utterances
+    ]
+    return found[:3]
+
+
+def _why_not_once(session: _Session, utterance: _Utterance, answers: list[str]) -> str:
+    """Empty, or what is wrong."""
+    if len(utterance.outcomes) > 1 and not session.is_abandoned:
+        return f"ended as {utterance.outcomes}"
+    if len(answers) > 1:
+        return f"was answered with {answers}"
+    if session.over != "closed":
+        return ""
+    if not answers:
+        return f"({utterance.outcomes}) was never answered"
+    return "" if utterance.outcomes or session.is_abandoned else "never ended"
+
+
+def _said_once(session: _Session) -> list[Violation]:
+    """R2 by words. A cut goes through a packet now and then: a single one may be heard on both sides of it."""
     said: defaultdict[speech.Packet, int] = defaultdict(int)
     for event in session.answers:
         if event.what == "result":
             for packet in speech.read(event.facts[3] or ""):
                 said[packet] += 1
-    # A cut goes through a packet now and then: a single one may be heard on both sides of it.
     twice = {packet for packet, count in said.items() if count > 1 and packet not in session.kept}
     runs = sorted((who, n) for who, n in twice if {(who, n + 1), (who, n + 2)} <= twice)
-    if runs:
-        text = f"{len(twice)} packets were said twice, {runs[0][1]} and more of {session.client}"
-        found.append(Violation("R2", text, session.id))
-    return found[:3]
+    if not runs:
+        return []
+    text = f"{len(twice)} packets were said twice, {runs[0][1]} and more of {session.client}"
+    return [Violation("R2", text, session.id)]
 
 
 def _in_order(session: _Session) -> list[Violation]:

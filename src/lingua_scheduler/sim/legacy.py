@@ -2,8 +2,8 @@
 
 It sends no ack and no start, ignores cancels, drops without a word a job that it has seen (also another attempt, and a
 second job of the same session and index), keeps a pause shorter than a second for the session's next job, and of a cut
-monologue the last five seconds. Some say the empty text `NO_TEXT_ASSIGNED` once more. It comes back five seconds after a
-lost connection and then still knows everything, unless its process died. What it answered while away is lost.
+monologue the last five seconds. Some say the empty text `NO_TEXT_ASSIGNED` once more. It comes back five seconds after
+a lost connection and then still knows everything, unless its process died. What it answered while away is lost.
 """
 
 from lingua_scheduler.protocol import codec

@@ -1,14 +1,13 @@
-"""Redis as instances see it: the store's pure model behind a network, with streams, failures and a memory that can be
-lost.
+"""Redis as instances see it: the store's pure model behind a network, with streams, failures and a fleeting memory.
 
-Each call takes a moment to get there and one to come back. While Redis is down, calls fail at once; a reply may be lost,
-so that the caller does not know whether its call happened. `flush` empties it; `fail_over` brings back an older state,
+Each call takes a moment to get there and one to come back. While Redis is down, calls fail at once; a reply may be
+lost, so that the caller does not know whether its call happened. `flush` empties it; `fail_over` brings back an older state,
 as a replica does that had not read the last writes.
 """
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterable, Mapping, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, cast
@@ -146,7 +145,8 @@ class SimRedis:
             drawn = rng.sample(known, 2) if len(known) > 2 else known
             return [one.node_id for one in drawn]
 
-        return Data(StoreModel(self.now_ms, choose))
+        # Plain functions: a snapshot copies them by reference, and a bound method with all that it is bound to.
+        return Data(StoreModel(lambda: self.now_ms(), choose))  # noqa: PLW0108
 
 
 def _answer(future: "asyncio.Future[Any]", reply: Any, error: StoreError | None) -> None:

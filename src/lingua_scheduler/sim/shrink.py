@@ -1,7 +1,7 @@
 """Makes the plan of a violation small: what can be left out with the same rule still broken is left out.
 
-Delta debugging over faults, speakers, turns and nodes in turn, halves first (Zeller and Hildebrandt 2002), until a whole
-round removes nothing or the budget of runs is spent.
+Delta debugging over faults, speakers, turns and nodes in turn, halves first (Zeller and Hildebrandt 2002), until a
+whole round removes nothing or the budget of runs is spent.
 """
 
 from collections.abc import Callable, Sequence

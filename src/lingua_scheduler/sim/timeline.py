@@ -22,26 +22,25 @@ def draw(run: Run, session: str) -> str:
     until_ms = max([event.at_ms for event in own] or [run.simulated_ms]) + 2_000
     rows = {who: TOP + ROW * number for number, who in enumerate(parties)}
     height = TOP + ROW * (len(parties) + 1)
+    title = f"seed {run.plan.seed}, session {escape(session)}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 20} {height}" font-family="sans-serif" font-size="11">',
-        f'<rect width="100%" height="100%" fill="white"/><text x="8" y="18">seed {run.plan.seed}, session {escape(session)}</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 20} {height}"',
+        ' font-family="sans-serif" font-size="11">',
+        f'<rect width="100%" height="100%" fill="white"/><text x="8" y="18">{title}</text>',
     ]
     for who, y in rows.items():
-        parts.append(
-            f'<text x="8" y="{y + 4}">{escape(who)}</text><path d="M{LEFT} {y}H{LEFT + WIDTH}" stroke="#ddd"/>'
-        )
+        parts.append(f'<text x="8" y="{y + 4}">{escape(who)}</text>')
+        parts.append(f'<path d="M{LEFT} {y}H{LEFT + WIDTH}" stroke="#ddd"/>')
     for event in run.history.of("fault", "killed"):
         if event.at_ms <= until_ms:
             x = _x(event.at_ms, until_ms)
             name = event.who if event.what == "fault" else f"killed {event.who}"
-            parts.append(
-                f'<path d="M{x} {TOP - 12}V{height}" stroke="#b3261e" stroke-dasharray="2 4"><title>{escape(name)}</title></path>'
-            )
+            line = f'<path d="M{x} {TOP - 12}V{height}" stroke="#b3261e" stroke-dasharray="2 4">'
+            parts.append(f"{line}<title>{escape(name)}</title></path>")
     for event in own:
         x, y = _x(event.at_ms, until_ms), rows[event.who]
-        parts.append(
-            f'<circle cx="{x}" cy="{y}" r="4" fill="{_COLOURS[event.what]}"><title>{escape(str(event))}</title></circle>'
-        )
+        dot = f'<circle cx="{x}" cy="{y}" r="4" fill="{_COLOURS[event.what]}">'
+        parts.append(f"{dot}<title>{escape(str(event))}</title></circle>")
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -1,16 +1,16 @@
-"""One run: builds the fleet of a plan, lets it happen, heals everything, waits until all is concluded, looks what is left.
+"""One run: builds the fleet of a plan, lets it happen, heals everything, waits for the end, looks what is left.
 
 Phases: *troubled* for the plan's duration; then the faults end, whoever is dead or paused comes back, speakers finish
-what they say (*healing*, at most `HEAL_MS`); then nothing happens for `QUIET_MS`, and what is still kept is a leak.
+what they say (*healing*, at most `HEAL_MS`); then nothing happens, and what is still kept after `QUIET_MS` is a leak.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime import ids
+from lingua_scheduler.runtime.clock import stopwatch_s
 from lingua_scheduler.sim.agent import Agent, Surroundings
 from lingua_scheduler.sim.history import History
 from lingua_scheduler.sim.instance import SimInstance
@@ -77,7 +77,7 @@ class World:
 
     def play(self, *, checks: bool = True) -> Run:
         """The whole run."""
-        began_s = time.perf_counter()
+        began_s = stopwatch_s()
         entropy = Random(f"ids {self.plan.seed}")
         with ids.drawn_from(entropy.randbytes), watching(self.history, checks=checks):
             self._begin()
@@ -88,7 +88,7 @@ class World:
         run = self.run
         run.simulated_ms, run.steps, run.asked = self.loop.now_ms, self.loop.steps, self.redis.asked
         run.bugs += self.loop.bugs
-        run.wall_s = time.perf_counter() - began_s
+        run.wall_s = stopwatch_s() - began_s
         return run
 
     def pick(self, rng: Random, before: Listener | None) -> Listener | None:

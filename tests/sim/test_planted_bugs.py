@@ -1,0 +1,97 @@
+"""Each checker catches a bug that was planted for it: production code with one thought forgotten."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lingua_scheduler.core.session.backlog import Backlog
+from lingua_scheduler.core.session.buffer import AudioBuffer
+from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.sessions import Sessions
+from lingua_scheduler.sim.plan import Size, make_plan
+from lingua_scheduler.sim.runner import judge
+from lingua_scheduler.store.model.world import World
+
+# pyright: reportPrivateUsage=false
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+SEEDS = 200
+CALM = Size(faults=(), minutes=1.0)
+
+
+def _lose_every_fifth_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audio is counted and not kept."""
+    append, count = AudioBuffer.append, [0]
+
+    def forget(self: AudioBuffer, audio: bytes) -> None:
+        count[0] += 1
+        append(self, audio[9:] if count[0] % 5 == 0 and len(audio) > 9 else audio)
+
+    monkeypatch.setattr(AudioBuffer, "append", forget)
+
+
+def _conclude_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outcome is not remembered: a slot can be concluded again and its result is sent again."""
+    conclude = Backlog.conclude
+
+    def twice(self: Backlog, slot: Any, outcome: Any, now_ms: int, out: list[Any]) -> None:
+        before = len(out)
+        conclude(self, slot, outcome, now_ms, out)
+        out.extend(out[before:])
+
+    monkeypatch.setattr(Backlog, "conclude", twice)
+
+
+def _one_slot_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An off-by-one in what counts as full."""
+    free_slots = World.free_slots
+    monkeypatch.setattr(World, "free_slots", lambda self, node_id: free_slots(self, node_id) + 1)
+
+
+def _lose_the_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No deadline is ever kept."""
+    monkeypatch.setattr(Timers, "wake_at", lambda *_: None)
+
+
+def _never_give_slots_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished job keeps its slot."""
+    monkeypatch.setattr(World, "give_back", lambda *_: None)
+
+
+def _keep_ended_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that ended is not forgotten."""
+    monkeypatch.setattr(Sessions, "ended", lambda *_: None)
+
+
+def _keep_users_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who used a node is remembered for good."""
+    monkeypatch.setattr(Nodes, "forget_owner", lambda *_: None)
+
+
+def _forget_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concluded jobs stay in the list of open ones."""
+    monkeypatch.setattr(Sessions, "disown_job", lambda *_: None)
+
+
+BUGS: dict[str, tuple[Plant, Size, str]] = {
+    "audio is lost": (_lose_every_fifth_chunk, CALM, "R1"),
+    "a result is sent twice": (_conclude_twice, CALM, "R2"),
+    "one slot too many": (_one_slot_too_many, CALM, "R4"),
+    "timers are lost": (_lose_the_timers, CALM, "R5"),
+    "slots are never given back": (_never_give_slots_back, CALM, "R7"),
+    "ended sessions are kept": (_keep_ended_sessions, CALM, "R7"),
+    "users of nodes are kept": (_keep_users_of_nodes, CALM, "R7"),
+    "concluded jobs are kept": (_forget_jobs, CALM, "R7"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch):
+    plant, size, rule = BUGS[bug]
+    plant(monkeypatch)
+    for seed in range(SEEDS):
+        if any(one.rule == rule for one in judge(make_plan(seed, size), checks=False).violations):
+            return
+    raise AssertionError(f"{bug}: no seed of {SEEDS} found it")
