@@ -63,6 +63,7 @@ def main() -> None:
     for interval_ms in (0, 1000):
         heard = asyncio.run(_stream(speech, engines, (args.speech, target), interval_ms))
         print(f"\n{'streaming' if interval_ms else 'not streaming'}: {_rate(word_errors(said, heard.text))}")
+        print(" | ".join(result.text_asr for _, result in heard.results))
         if interval_ms:
             _tell(heard)
     for window in ("short", "full"):
