@@ -7,6 +7,7 @@ import pytest
 
 from lingua_scheduler.core.session.backlog import Backlog
 from lingua_scheduler.core.session.buffer import AudioBuffer
+from lingua_scheduler.protocol.ids import NodeId
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.sessions import Sessions
@@ -19,6 +20,9 @@ from lingua_scheduler.store.model.world import World
 Plant = Callable[[pytest.MonkeyPatch], None]
 SEEDS = 200
 CALM = Size(faults=(), minutes=1.0)
+
+
+def _do_nothing(*_: object) -> None: ...
 
 
 def _lose_every_fifth_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,32 +51,36 @@ def _conclude_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def _one_slot_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """An off-by-one in what counts as full."""
     free_slots = World.free_slots
-    monkeypatch.setattr(World, "free_slots", lambda self, node_id: free_slots(self, node_id) + 1)
+
+    def one_more(self: World, node_id: NodeId) -> int:
+        return free_slots(self, node_id) + 1
+
+    monkeypatch.setattr(World, "free_slots", one_more)
 
 
 def _lose_the_timers(monkeypatch: pytest.MonkeyPatch) -> None:
     """No deadline is ever kept."""
-    monkeypatch.setattr(Timers, "wake_at", lambda *_: None)
+    monkeypatch.setattr(Timers, "wake_at", _do_nothing)
 
 
 def _never_give_slots_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A finished job keeps its slot."""
-    monkeypatch.setattr(World, "give_back", lambda *_: None)
+    monkeypatch.setattr(World, "give_back", _do_nothing)
 
 
 def _keep_ended_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that ended is not forgotten."""
-    monkeypatch.setattr(Sessions, "ended", lambda *_: None)
+    monkeypatch.setattr(Sessions, "ended", _do_nothing)
 
 
 def _keep_users_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who used a node is remembered for good."""
-    monkeypatch.setattr(Nodes, "forget_owner", lambda *_: None)
+    monkeypatch.setattr(Nodes, "forget_owner", _do_nothing)
 
 
 def _forget_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Concluded jobs stay in the list of open ones."""
-    monkeypatch.setattr(Sessions, "disown_job", lambda *_: None)
+    monkeypatch.setattr(Sessions, "disown_job", _do_nothing)
 
 
 BUGS: dict[str, tuple[Plant, Size, str]] = {

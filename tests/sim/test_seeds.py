@@ -10,7 +10,7 @@ from lingua_scheduler.sim.runner import judge
 SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "6"))
 EVERY = frozenset({"R0", "R1", "R2", "R3", "R4", "R5", "R6", "R7"})
 BEYOND_DOUBT = frozenset({"R0", "R3", "R4", "R5", "R6", "R7"})
-"""Where connections of nodes, instances or Redis's memory are lost, R1 and R2 have open findings (docs/simulation.md)."""
+"""Where replies of Redis are lost, R1 and R2 have open findings (docs/simulation.md)."""
 
 GROUPS = {
     "nothing": ((), EVERY),

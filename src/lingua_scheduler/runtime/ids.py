@@ -15,7 +15,7 @@ _entropy: Callable[[int], bytes] = secrets.token_bytes
 
 @contextlib.contextmanager
 def drawn_from(entropy: Callable[[int], bytes]) -> Generator[None]:
-    """Within the block ids come out of `entropy`, so that a simulation can be repeated. Never where clients are real."""
+    """Within the block ids come out of `entropy`: simulations can be repeated. Never where clients are real."""
     global _entropy  # noqa: PLW0603 - the one source of chance in production code
     before, _entropy = _entropy, entropy
     try:

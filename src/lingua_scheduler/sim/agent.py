@@ -8,7 +8,7 @@ from typing import Any
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import node as wire
 from lingua_scheduler.protocol.ids import JobId
-from lingua_scheduler.protocol.messages import ErrorMessage, Wire
+from lingua_scheduler.protocol.messages import Wire
 from lingua_scheduler.runtime.sockets import Pong
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.sim import speech
@@ -223,7 +223,7 @@ class Agent:
                 self.on_assign(message, audio)
             case wire.JobCancel():
                 self.on_cancel(JobId(message.job_id))
-            case wire.NodeControl() | ErrorMessage():
+            case _:
                 self.note("told", type(message).__name__)
 
     def _on_ack(self) -> None:

@@ -156,7 +156,8 @@ def _heard(session: _Session) -> list[Violation]:
         if lost and (taker is None or takers[taker] == "result"):
             how = "acknowledged" if seq <= session.acked else "of a session that ended in order"
             outcome = session.utterances[index].outcomes if index is not None else []
-            text = f"packets {lost[0]}–{lost[-1]} of {session.client}, {how}, are in no text (utterance {index}, {outcome})"
+            which = f"packets {lost[0]}–{lost[-1]} of {session.client}"
+            text = f"{which}, {how}, are in no text (utterance {index}, {outcome})"
             found.append(Violation("R1", text, session.id))
     foreign = {p for p in said if p[0] != speaker}
     if foreign:

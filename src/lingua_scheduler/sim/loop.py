@@ -187,7 +187,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def run_until(self, until_ms: int) -> None:
         """Let everything happen that happens before or at `until_ms`."""
-        asyncio._set_running_loop(self)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+        asyncio._set_running_loop(self)
         try:
             while True:
                 self._run_ready()
@@ -200,7 +200,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                         self._ready.append(handle)
             self.now_ms = until_ms
         finally:
-            asyncio._set_running_loop(None)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+            asyncio._set_running_loop(None)
 
     def _plan(self, at_ms: int, handle: Handle) -> Handle:
         process = handle.process

@@ -6,7 +6,7 @@ finding. Pictures for pages are not made.
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,10 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import History
 
 # pyright: reportPrivateUsage=false
+
+SessionPerformer = Callable[[SessionActor, session.SessionEffect], None]
+JobPerformer = Callable[[SessionActor, job.JobEffect], None]
+Handler = Callable[[Driver[Any, Any], Any], None]
 
 
 class _Ears(logging.Handler):
@@ -40,14 +44,37 @@ class _Ears(logging.Handler):
 @contextmanager
 def watching(history: History, *, checks: bool) -> Generator[None]:
     """Note to `history` what sessions and bugs do; `checks`: let machines check themselves after each event."""
-    perform_session, perform_job, handle = (
-        SessionActor._perform_session,
-        SessionActor._perform_job,
-        Driver._handle,
-    )
-    refresh = Snapshots.refresh
+    ears = _Ears(history)
+    logger = logging.getLogger("lingua")
+    level, propagate = logger.level, logger.propagate
+    actor: Any = SessionActor
+    driver: Any = Driver
+    before = actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh
+    logger.addHandler(ears)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    actor._perform_session = _noting_session(history, actor._perform_session)
+    actor._perform_job = _noting_job(history, actor._perform_job)
+    Snapshots.refresh = _look
+    if checks:
+        driver._handle = _checking(history, driver._handle)
+    try:
+        yield
+    finally:
+        actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh = before
+        logger.removeHandler(ears)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
-    def note_session(self: SessionActor, effect: session.SessionEffect) -> None:
+
+async def _look(self: Snapshots) -> None:
+    # Nobody looks at pages here; what upkeep needs of a round of pictures is who is alive.
+    known = await self._context.store.instances.known()
+    self.instances = {name for name, _ in known.alive}
+
+
+def _noting_session(history: History, perform: SessionPerformer) -> SessionPerformer:
+    def note(self: SessionActor, effect: session.SessionEffect) -> None:
         if isinstance(effect, session.StartJob):
             utterance = effect.spec.utterance
             text = speech.write(speech.hear(utterance.audio))
@@ -57,52 +84,37 @@ def watching(history: History, *, checks: bool) -> Generator[None]:
             )  # fmt: skip
         elif isinstance(effect, session.EndSession):
             history.note("ended", self._context.instance_id, self.session_id, effect.reason)
-        perform_session(self, effect)
+        perform(self, effect)
 
-    def note_job(self: SessionActor, effect: job.JobEffect) -> None:
+    return note
+
+
+def _noting_job(history: History, perform: JobPerformer) -> JobPerformer:
+    def note(self: SessionActor, effect: job.JobEffect) -> None:
+        me = self._context.instance_id
         match effect:
             case job.Conclude(job_id, index, _, outcome):
                 how = outcome.reason if isinstance(outcome, Missing) else f"by {outcome.node_id}"
-                history.note("concluded", self._context.instance_id, self.session_id, index, job_id, how)
-            case job.SendAssign():
-                history.note(
-                    "assigned", self._context.instance_id, self.session_id, effect.assign.job_id,
-                    effect.assign.attempt_id, effect.node.node_id,
-                )  # fmt: skip
+                history.note("concluded", me, self.session_id, index, job_id, how)
+            case job.SendAssign(assign=assign, node=node):
+                history.note("assigned", me, self.session_id, assign.job_id, assign.attempt_id, node.node_id)
             case job.RefuseReport(job_id, node_id, why):
-                history.note("refused", self._context.instance_id, self.session_id, job_id, node_id, why)
+                history.note("refused", me, self.session_id, job_id, node_id, why)
             case _:
                 pass
-        perform_job(self, effect)
+        perform(self, effect)
 
+    return note
+
+
+def _checking(history: History, handle: Handler) -> Handler:
     def check_after(self: Driver[Any, Any], event: Any) -> None:
         handle(self, event)
+        machine: Any = self._machine
         if not self._is_stopped:
             try:
-                self._machine.check()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+                machine.check()
             except AssertionError as error:
-                history.note("bug", type(self._machine).__name__, f"after {type(event).__name__}: {error}")
+                history.note("bug", type(machine).__name__, f"after {type(event).__name__}: {error}")
 
-    async def look(self: Snapshots) -> None:
-        # Nobody looks at pages here; what upkeep needs of a round of pictures is who is alive.
-        known = await self._context.store.instances.known()
-        self.instances = {name for name, _ in known.alive}
-
-    ears = _Ears(history)
-    logger = logging.getLogger("lingua")
-    level, propagate = logger.level, logger.propagate
-    logger.addHandler(ears)
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
-    SessionActor._perform_session, SessionActor._perform_job = note_session, note_job
-    Snapshots.refresh = look
-    if checks:
-        Driver._handle = check_after
-    try:
-        yield
-    finally:
-        SessionActor._perform_session, SessionActor._perform_job = perform_session, perform_job
-        Driver._handle, Snapshots.refresh = handle, refresh
-        logger.removeHandler(ears)
-        logger.setLevel(level)
-        logger.propagate = propagate
+    return check_after

@@ -6,7 +6,7 @@ so that leaving something out of a plan changes little else: that is what makes 
 
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from lingua_scheduler.sim.speech import PACKET_MS
 
@@ -17,7 +17,7 @@ FaultKind = Literal[
     "redis_down", "redis_slow", "redis_lossy", "flush", "fail_over",
 ]  # fmt: skip
 """`mute`: the connection is gone and nobody is told."""
-FAULTS: tuple[FaultKind, ...] = FaultKind.__args__  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
 POISON = "poison"
 SKEW = "skew"
 EXTRAS = (POISON, SKEW)
@@ -167,7 +167,7 @@ def _node(rng: Random, number: int, legacy: float, *, is_skewed: bool) -> NodePl
 
 
 def _faults(rng: Random, size: Size, duration_ms: int) -> tuple[Fault, ...]:
-    kinds = [kind for kind in FAULTS if kind in size.faults]
+    kinds: list[FaultKind] = [kind for kind in FAULTS if kind in size.faults]
     faults: list[Fault] = []
     at_ms = rng.randint(2_000, size.fault_every_ms)
     while kinds and at_ms < duration_ms:

@@ -1,8 +1,8 @@
 """Redis as instances see it: the store's pure model behind a network, with streams, failures and a fleeting memory.
 
 Each call takes a moment to get there and one to come back. While Redis is down, calls fail at once; a reply may be
-lost, so that the caller does not know whether its call happened. `flush` empties it; `fail_over` brings back an older state,
-as a replica does that had not read the last writes.
+lost, so that the caller does not know whether its call happened. `flush` empties it; `fail_over` brings back an
+older state, as a replica does that had not read the last writes.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from lingua_scheduler.sim.plan import Plan, SpeakerPlan
+from lingua_scheduler.sim.plan import Plan, SpeakerPlan, Turn
 from lingua_scheduler.sim.runner import judge
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Shrinking:
     def _turns(self, plan: Plan) -> Plan:
         for number in range(len(plan.speakers)):
 
-            def rebuilt(p: Plan, turns: list[object], at: int = number) -> Plan:
+            def rebuilt(p: Plan, turns: list[Turn], at: int = number) -> Plan:
                 speakers = list(p.speakers)
                 speakers[at] = _speaking(speakers[at], turns)
                 return replace(p, speakers=tuple(speakers))
@@ -81,8 +81,8 @@ class Shrinking:
         return shorter if shorter != plan and self._breaks(shorter) else plan
 
 
-def _speaking(speaker: SpeakerPlan, turns: list[object]) -> SpeakerPlan:
-    return replace(speaker, turns=tuple(turns))  # pyright: ignore[reportArgumentType]
+def _speaking(speaker: SpeakerPlan, turns: list[Turn]) -> SpeakerPlan:
+    return replace(speaker, turns=tuple(turns))
 
 
 def describe(plan: Plan) -> list[str]:

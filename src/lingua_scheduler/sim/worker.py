@@ -218,14 +218,7 @@ class Worker(Agent):
             case au.Conclude():
                 self._conclude(lane, effect)
             case au.Hold():
-                if (run := self._runs.get(effect.job)) is not None:
-                    run.is_held = True
-                    wait_ms = max(0, effect.deadline_ms - self.clock.now_ms())
-                    self.send(
-                        wire.JobHeld(
-                            job_id=effect.job, attempt_id=run.attempt, reason=effect.reason, deadline_ms=wait_ms
-                        )
-                    )
+                self._hold(effect)
             case au.Adopt():
                 if (run := self._runs.get(effect.job)) is not None:
                     run.is_started = False
@@ -234,13 +227,23 @@ class Worker(Agent):
                 if (run := self._runs.pop(effect.job, None)) is not None:
                     self._reject(run.assign, "FULL")
             case au.Ignore():
-                run = self._runs.get(effect.job)
-                is_concluding = any(one.effect.job == effect.job and not one.is_dropped for one in lane.order)
-                if run is not None and not run.is_started and not run.is_held and not is_concluding:
-                    del self._runs[effect.job]
+                self._ignore(lane, effect)
             case au.Discard(batches) | au.Unclaimed(_, batches):
                 for batch in batches:
                     lane.texts.pop(batch, None)
+
+    def _hold(self, effect: au.Hold) -> None:
+        if (run := self._runs.get(effect.job)) is not None:
+            run.is_held = True
+            wait_ms = max(0, effect.deadline_ms - self.clock.now_ms())
+            names: dict[str, Any] = {"job_id": effect.job, "attempt_id": run.attempt, "reason": effect.reason}
+            self.send(wire.JobHeld(**names, deadline_ms=wait_ms))
+
+    def _ignore(self, lane: Lane, effect: au.Ignore) -> None:
+        run = self._runs.get(effect.job)
+        is_concluding = any(one.effect.job == effect.job and not one.is_dropped for one in lane.order)
+        if run is not None and not run.is_started and not run.is_held and not is_concluding:
+            del self._runs[effect.job]
 
     # ------------------------------------------------------------------------------- results
 
