@@ -111,3 +111,19 @@ async def test_an_idle_instance_costs_redis_fewer_than_five_commands_a_second(re
     )
     reads = 1000 / QUICK.scheduler.phase2.stream_block_ms
     assert called / (rounds * ROUND_S) + reads < 5, stats
+
+
+async def test_an_instance_that_has_left_is_not_announced_again(redis: EmbeddedRedis):
+    """A round of upkeep that was under way put its name back, which nobody was left to remove."""
+    async with RedisClient.open(redis.url) as client:
+        async with Scheduler.start(QUICK, redis.url) as here:
+
+            async def announce_all_the_time() -> None:
+                while True:
+                    await here.upkeep._round(0)
+
+            running = here.upkeep._running
+            assert running is not None
+            running.cancel()
+            here.upkeep._running = here.context.scope.start(announce_all_the_time(), "upkeep")
+        assert await client.call("KEYS", "*") == []

@@ -54,6 +54,7 @@ class Upkeep:
         self._nodes = nodes
         self._snapshots = snapshots
         self._presence: Presence | None = None
+        self._running: asyncio.Task[None] | None = None
         context.health.told = self._store_turned
 
     @property
@@ -75,7 +76,7 @@ class Upkeep:
             await self._round(0)
         except StoreError as error:
             self._context.health.failed(str(error))
-        self._context.scope.start(self._run(), "upkeep")
+        self._running = self._context.scope.start(self._run(), "upkeep")
         self._fleet.bus.start()
 
     async def drain(self) -> None:
@@ -101,6 +102,9 @@ class Upkeep:
                 await self._nodes.wait_closed()
         except TimeoutError:
             _log.warning("nodes not taken off", nodes=len(self._nodes))
+        if self._running is not None:  # it would announce what is withdrawn here
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
         await self._fleet.bus.close()
         try:
             await self._context.store.instances.withdraw(self._context.instance_id)
