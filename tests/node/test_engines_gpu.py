@@ -20,6 +20,9 @@ from lingua_scheduler.runtime.config import NodeConfig
 from tests.node.tiny_translator import make_tiny_translator
 from tests.node.tiny_whisper import make_tiny_whisper
 
+_GPUS: Any = ctranslate2.get_cuda_device_count()
+without_gpu = pytest.mark.skipif(int(_GPUS) > 0, reason="there is a GPU here")
+
 
 class Loaded(Exception):  # noqa: N818 - ends a load that was wanted
     """A model would be loaded with these arguments."""
@@ -72,7 +75,7 @@ def test_device_and_type_are_those_asked_for(
     assert (arguments["device"], arguments["device_index"], arguments["compute_type"]) == wanted
 
 
-@pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="there is a GPU here")
+@without_gpu
 @pytest.mark.parametrize("name", ["whisper", "ctranslate2"])
 def test_without_a_gpu_an_engine_says_so(engines: dict[str, str], name: str):
     with pytest.raises(EngineError, match="device=cuda, but CUDA finds no GPU here") as caught:
@@ -80,7 +83,7 @@ def test_without_a_gpu_an_engine_says_so(engines: dict[str, str], name: str):
     assert (caught.value.code, caught.value.retryable) == (ErrorCode.NO_GPU_AVAILABLE, False)
 
 
-@pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="there is a GPU here")
+@without_gpu
 async def test_without_a_gpu_a_node_ends_with_one_line(engines: dict[str, str]):
     chain = f"{engines['whisper']}?device=cuda,scripted-mt,scripted-tts"
     with pytest.raises(NodeFailed) as caught:
