@@ -4,7 +4,7 @@ No test machine has a GPU. What would be loaded onto one is recorded in place of
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ctranslate2
 import faster_whisper
@@ -20,8 +20,8 @@ from lingua_scheduler.runtime.config import NodeConfig
 from tests.node.tiny_translator import make_tiny_translator
 from tests.node.tiny_whisper import make_tiny_whisper
 
-_GPUS: Any = ctranslate2.get_cuda_device_count()
-without_gpu = pytest.mark.skipif(int(_GPUS) > 0, reason="there is a GPU here")
+HAS_GPU: bool = cast("Any", ctranslate2).get_cuda_device_count() > 0
+without_gpu = pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
 
 
 class Loaded(Exception):  # noqa: N818 - ends a load that was wanted
