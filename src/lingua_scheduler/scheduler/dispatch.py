@@ -16,7 +16,8 @@ from lingua_scheduler.core.placement import (
     StaleOwner,
     Unplaced,
 )
-from lingua_scheduler.protocol.ids import JobId
+from lingua_scheduler.protocol.ids import JobId, NodeId
+from lingua_scheduler.protocol.node import JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
@@ -67,6 +68,10 @@ class Dispatch:
                 self._start(self._tell(lambda: mark(node_id, service), "mark_unavailable"), "mark")
             case _:
                 assert_never(effect)
+
+    def pass_on(self, node_id: NodeId, result: JobResult) -> None:
+        """To whoever owns the job now."""
+        self._routes.orphan_for(node_id, result)
 
     async def _select(self, effect: job.SelectNode, owner: SessionActor) -> None:
         record = owner.record

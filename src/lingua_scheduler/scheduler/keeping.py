@@ -6,7 +6,7 @@ client has acknowledged. A result itself goes into the outbox with the finish of
 (given up for want of room, or while Redis was away) is written by itself, soon.
 
 Every write carries the owner's epoch. The first that is refused shows that the session goes on elsewhere: this instance
-forgets it, without a word to nodes or store.
+forgets it, without a word to nodes or store, and passes results on that it had not concluded.
 
 Bounds: as many results as the session machine keeps for a resume.
 """

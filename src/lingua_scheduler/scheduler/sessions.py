@@ -74,6 +74,10 @@ class Dispatcher(Protocol):
 
     def perform(self, effect: ShellEffect, owner: "SessionActor") -> None: ...
 
+    def pass_on(self, node_id: NodeId, result: JobResult) -> None:
+        """To whoever owns the job now."""
+        ...
+
 
 class SessionActor:
     """One session: its two machines, and the connection if there is one."""
@@ -87,6 +91,8 @@ class SessionActor:
         self.client: Client | None = None
         self.is_ended = False
         self._finalized_ms: dict[JobId, int] = {}
+        self._reported: dict[JobId, tuple[NodeId, JobResult]] = {}
+        """Results whose jobs are not concluded: the session's next owner wants them, should there be one."""
         self._context = context
         self._registry = registry
         self._log = _log.bind(session=self.session_id)
@@ -114,6 +120,8 @@ class SessionActor:
 
     def report(self, node_id: NodeId, report: JobReport) -> None:
         """A node spoke of a job of this session; `node_id` is its connection's, not the message's."""
+        if self.record is not None and isinstance(report, JobResult):
+            self._reported[JobId(report.job_id)] = node_id, report
         self.jobs.post(job_event(node_id, report))
 
     def result_of(self, effect: job.FinishJob) -> bytes:
@@ -147,12 +155,14 @@ class SessionActor:
             self.jobs.post(adopted)
 
     def _replaced(self) -> None:
-        """Another instance goes on with the session: it is forgotten here, without a word to nodes or store."""
+        """Another instance goes on with the session: it is forgotten here, but for results that the other wants."""
         if self.is_ended:
             return
         self.is_ended = True
         self.session.stop()
         self.jobs.stop()
+        for node_id, result in self._reported.values():
+            self._registry.dispatcher.pass_on(node_id, result)
         self._registry.previews.over(self.session_id)
         if self.client is not None:
             self.client.taken_over()
@@ -204,6 +214,7 @@ class SessionActor:
         match effect:
             case job.Conclude(job_id, index, tgt_lang, outcome):
                 self._registry.disown_job(job_id)
+                self._reported.pop(job_id, None)
                 self._count(effect)
                 self.session.post(session.JobConcluded(job_id, index, tgt_lang, outcome))
             case job.FreeAudio(index):
