@@ -1,4 +1,4 @@
-"""How fast fleets are simulated: `python -m bench.simulate`. Prints one row for each size; times are of the processor."""
+"""How fast fleets are simulated: `python -m bench.simulate`. One row for each size; times are of the processor."""
 
 import time
 
