@@ -10,12 +10,15 @@ const HEIGHT = 168;
 const LEFT = 44;
 const BOTTOM = 22;
 const TOP = 8;
+const SLOT_MS = 10_000;
 
 // `series`: { name, tone (1–6), kind ("line", "area", "bar"), of(sample) → number or null }.
 export class TimeChart {
   #series;
   #format;
   #ceiling;
+  #least;
+  #sums = new Map(); // of the series that are bars: by slot of time
   #samples = [];
   #nowMs = 0;
   #width = 0;
@@ -24,10 +27,11 @@ export class TimeChart {
   #values = [];
   #moment = element("span", "moment");
 
-  constructor(title, series, { format, ceiling = 0 }) {
+  constructor(title, series, { format, ceiling = 0, least = 4 }) {
     this.#series = series;
     this.#format = format;
     this.#ceiling = ceiling;
+    this.#least = least;
     this.title = title;
     this.root = element("figure", "panel chart");
     const head = element("figcaption", "panel-head");
@@ -42,6 +46,7 @@ export class TimeChart {
   update(samples, nowMs) {
     this.#samples = samples;
     this.#nowMs = samples.at(-1)?.at_ms ?? nowMs;
+    for (const one of this.#series) if (one.kind === "bar") this.#sums.set(one, summed(samples, one.of));
     this.#draw();
   }
 
@@ -107,8 +112,8 @@ export class TimeChart {
 
   #scale() {
     if (this.#ceiling) return this.#ceiling;
-    const values = this.#samples.flatMap((sample) => this.#series.map(({ of }) => of(sample) ?? 0));
-    return nice(Math.max(1, ...values));
+    const values = this.#samples.flatMap((sample) => this.#series.map((one) => this.#value(one, sample) ?? 0));
+    return nice(Math.max(this.#least, ...values));
   }
 
   #frame(top, x, y) {
@@ -150,17 +155,16 @@ export class TimeChart {
     });
   }
 
-  // What happened is summed over ten seconds: single samples would be hairlines.
-  #bars({ tone, of }, x, y) {
-    const sums = new Map();
-    for (const sample of this.#samples) {
-      const slot = Math.floor(sample.at_ms / 10_000);
-      sums.set(slot, (sums.get(slot) ?? 0) + (of(sample) ?? 0));
-    }
+  #value(one, sample) {
+    return one.kind === "bar" ? this.#sums.get(one)?.get(Math.floor(sample.at_ms / SLOT_MS)) : one.of(sample);
+  }
+
+  #bars(one, x, y) {
+    const { tone } = one;
     const width = Math.max(2, ((this.#width - LEFT) / 60) * 0.7);
-    return [...sums].flatMap(([slot, sum]) => {
+    return [...(this.#sums.get(one) ?? [])].flatMap(([slot, sum]) => {
       if (sum === 0) return [];
-      const at = Math.max(LEFT, x(slot * 10_000));
+      const at = Math.max(LEFT, x(slot * SLOT_MS));
       const height = y(0) - y(sum);
       return [svg("rect", { x: at, y: y(sum), width, height, rx: 1.5, class: "bar-of", "data-series": tone })];
     });
@@ -178,15 +182,25 @@ export class TimeChart {
   }
 
   #tell(looked) {
-    const told = this.#series.map(({ name, of }, at) => {
-      const value = looked ? of(looked) : null;
+    const told = this.#series.map((one, at) => {
+      const value = looked ? this.#value(one, looked) : null;
       const text = value === null || value === undefined ? "–" : this.#format(value);
       setText(this.#values[at], text);
-      return `${name} ${text}`;
+      return `${one.name} ${text}`;
     });
     setText(this.#moment, this.#at === null || !looked ? "" : time(looked.at_ms));
     this.#picture.setAttribute("aria-label", `${this.title}: ${told.join(", ")}`);
   }
+}
+
+// What happened, in slots of ten seconds: single samples would be hairlines.
+function summed(samples, of) {
+  const sums = new Map();
+  for (const sample of samples) {
+    const slot = Math.floor(sample.at_ms / SLOT_MS);
+    sums.set(slot, (sums.get(slot) ?? 0) + (of(sample) ?? 0));
+  }
+  return sums;
 }
 
 // The next round number, so that the scale does not wobble.

@@ -5,7 +5,7 @@ import { languageName } from "../page/i18n.js";
 import { panel, setText, Table } from "./kit.js";
 import { d, number } from "./words.js";
 
-const STEPS = 5;
+const STEPS = 4;
 
 export class LanguagesView {
   root = element("div", "stack");
@@ -28,6 +28,7 @@ export class LanguagesView {
     const matrix = panel(d("languages.matrix"), this.#scroll, this.#none, this.#legend);
     matrix.head.append(this.#count);
     this.root.append(matrix, panel(d("languages.use"), this.#use.root));
+    this.root.classList.replace("stack", "sides");
   }
 
   update({ parts: { stats, pools } }) {

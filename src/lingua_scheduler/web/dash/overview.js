@@ -7,8 +7,8 @@ import { button, chip, meter, panel, setText, Table, tile } from "./kit.js";
 import { openStory } from "./story.js";
 import { ago, d, duration, number, percent, time, word } from "./words.js";
 
-const EVENTS_SHOWN = 12;
-const JOBS_SHOWN = 25;
+const SHOWN = { wide: { events: 9, jobs: 25 }, narrow: { events: 5, jobs: 8 } };
+const narrow = matchMedia("(max-width: 46rem)");
 const TONES = { node_lost: "bad", instance_lost: "bad", node_joined: "good", instance_joined: "good", node_status: "warn" };
 
 export class OverviewView {
@@ -34,16 +34,17 @@ export class OverviewView {
     jobs.head.append(searchForm());
     const sides = element("div", "sides");
     sides.append(panel(d("events.title"), this.#events.root), panel(d("top.title"), this.#top, this.#topNone));
-    this.root.append(tiles, graphs, jobs, sides);
+    this.root.append(tiles, graphs, sides, jobs);
   }
 
   update(feed) {
     const { stats, cluster, nodes, metrics, jobs } = feed.parts;
     const newest = feed.samples.at(-1);
+    const shown = narrow.matches ? SHOWN.narrow : SHOWN.wide;
     for (const chart of this.#charts) chart.update(feed.samples, feed.nowMs);
     if (metrics && cluster && nodes) this.#fillTiles(feed, metrics, nodes, newest);
-    this.#events.update(feed.events.slice(0, EVENTS_SHOWN).map((one) => ({ ...one, nowMs: feed.nowMs })));
-    if (jobs) this.#jobs.update(jobs.jobs.slice(0, JOBS_SHOWN));
+    this.#events.update(feed.events.slice(0, shown.events).map((one) => ({ ...one, nowMs: feed.nowMs })));
+    if (jobs) this.#jobs.update(jobs.jobs.slice(0, shown.jobs));
     if (stats) this.#fillTop(stats.web_clients.top_languages);
   }
 
@@ -99,14 +100,14 @@ function charts() {
     new TimeChart(d("chart.latency"), [
       { name: d("chart.latency.p95"), tone: 1, kind: "area", of: stage("total", 1) },
       { name: d("chart.latency.p50"), tone: 2, kind: "line", of: stage("total", 0) },
-    ], { format: duration }),
+    ], { format: duration, least: 1000 }),
     new TimeChart(d("chart.load"), [
       { name: d("chart.load.slots"), tone: 1, kind: "area", of: ({ load }) => load },
       { name: d("chart.load.cpu"), tone: 3, kind: "line", of: ({ cpu }) => cpu },
     ], { format: percent, ceiling: 1 }),
     new TimeChart(d("chart.stages"), ["scheduler", "node", "asr", "nmt", "tts"].map((name, at) => (
       { name: d(`stage.${name}`), tone: at + 1, kind: "line", of: stage(name, 1) }
-    )), { format: duration }),
+    )), { format: duration, least: 1000 }),
     new TimeChart(d("chart.queue"), [
       { name: d("chart.queue.open"), tone: 1, kind: "area", of: ({ jobs_open }) => jobs_open },
       { name: d("chart.queue.waiting"), tone: 4, kind: "line", of: ({ waiting }) => waiting },
@@ -115,6 +116,10 @@ function charts() {
       { name: d("chart.failovers.finished"), tone: 6, kind: "bar", of: ({ finished }) => finished },
       { name: d("chart.failovers.missing"), tone: 3, kind: "bar", of: ({ missing }) => missing },
       { name: d("chart.failovers.retries"), tone: 4, kind: "bar", of: ({ failovers }) => failovers },
+    ], { format: (value) => number(value, 1) }),
+    new TimeChart(d("chart.people"), [
+      { name: d("chart.people.sessions"), tone: 1, kind: "area", of: ({ sessions }) => sessions },
+      { name: d("chart.people.nodes"), tone: 2, kind: "line", of: ({ nodes }) => nodes },
     ], { format: (value) => number(value, 1) }),
   ];
 }
@@ -133,18 +138,26 @@ function jobTable() {
     { label: d("col.when"), text: ({ at_ms }) => time(at_ms), className: "quiet" },
     {
       label: d("col.job"), className: "id", sign: ({ job_id }) => job_id,
-      node: ({ job_id }) => button(job_id, () => openStory(job_id), "link"),
+      node: ({ job_id }) => storyButton(job_id),
     },
-    { label: d("col.session"), text: ({ session }) => session, className: "id" },
+    { label: d("col.session"), text: ({ session }) => session, className: "id minor" },
     { label: d("col.pair"), text: ({ src, tgt }) => `${src} → ${tgt}` },
     {
       label: d("col.outcome"), sign: ({ outcome }) => outcome,
       node: ({ outcome }) => chip(word("outcome", outcome), outcome === "translated" ? "good" : "warn"),
     },
     { label: d("col.took"), text: ({ total_ms }) => duration(total_ms), isNumber: true },
-    { label: d("col.attempts"), text: ({ attempt }) => (attempt ? number(attempt) : "–"), isNumber: true },
+    { label: d("col.attempts"), text: ({ attempt }) => (attempt ? number(attempt) : "–"), isNumber: true, className: "minor" },
     { label: d("col.node"), text: ({ node_id }) => node_id || "–", className: "id" },
   ], ({ job_id }) => job_id, d("jobs.none"));
+}
+
+// Ids name the session and are long: the end tells jobs of one session apart.
+function storyButton(jobId) {
+  const short = jobId.length > 24 ? `…${jobId.slice(-14)}` : jobId;
+  const made = button(short, () => openStory(jobId), "link");
+  made.title = jobId;
+  return made;
 }
 
 function searchForm() {
