@@ -139,13 +139,13 @@ async def test_an_instance_that_was_paused_does_not_act_when_it_wakes(fleet: Fle
         await node.wait_jobs(2)
         node.release()
         await talk.wait_outcomes(2)
+        await fleet.node("other", b)
         await talk.session.send_audio(b"\x10\x01" * 16 * length_ms(2))
         await wait_until(lambda: _began(talk, 2), "the third to be heard")
 
         a.child.send(signal.SIGSTOP)
         cable.cut()
         await wait_until(talk.reconnections, "the client to come back")
-        await fleet.node("other", b)
         await talk.session.send_final()
         talk.spoken += 1
         await talk.wait_outcomes(3)
