@@ -85,7 +85,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(node=NODES, attempt=st.integers(1, 2))
     def register_after_a_loss(self, node: str, attempt: int) -> None:
-        """With a job that Redis does not know."""
+        """With a job that Redis does not know, as far as its slots were free for it."""
+        if len(self.step.model.world.trail(NodeId(node)).jobs) >= 2:
+            return
         job = self._new()
         self.attempts[job] = attempt
         self.placed[job] = NodeId(node)

@@ -206,9 +206,10 @@ class World:
 
     def facts(self, job_id: JobId, node_id: NodeId) -> HeldJob:
         job = self.job(job_id)
-        if job is None or job.request is None:
-            return HeldJob(job_id, job.attempt if job else 0, SessionId(""), InstanceId(""), node_id)
-        return HeldJob(job_id, job.attempt, job.request.session_id, job.owner, node_id)
+        if job is None:
+            return HeldJob(job_id, 0, SessionId(""), InstanceId(""), node_id)
+        session = job.request.session_id if job.request else SessionId("")
+        return HeldJob(job_id, job.attempt, session, job.owner, node_id)
 
     def give_back(self, job_id: JobId, node_id: NodeId) -> None:
         if node_id in self.trails:
