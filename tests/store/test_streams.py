@@ -228,6 +228,19 @@ async def test_an_inbox_with_something_in_it_is_not_removed(stores: Store, where
     assert await dump(stores.client) == {}
 
 
+async def test_what_was_just_read_is_there_for_a_stop(stores: Store, where: Where):
+    """It was made a dead letter, because nobody could claim an entry that was read a moment ago."""
+    async with inbox(stores, where, config=HELD_BACK) as here:
+        await here.publish(HERE, AUDIO)
+        entries = await here.read()
+        assert await here.redeliver() == []
+        assert await here.unfinished() == entries
+        await here.done(entries)
+        assert await here.unfinished() == []
+        assert await here.close_down()
+        assert await here.unfinished() == []
+
+
 async def test_dead_letters_outlive_their_inbox_for_a_day(store: Store, redis_url: str):
     async with inbox(store, redis_url) as here:
         await here.publish(HERE, b"poison")

@@ -293,6 +293,8 @@ class Bus:
             await asyncio.gather(self._reading, return_exceptions=True)
         me = self._context.instance_id
         try:
+            # The reader may have been stopped between an effect and its acknowledgement: that is no failure.
+            await self._handle_all(await self._inbox.unfinished())
             while not await self._take_over(me):
                 await self._give_up(me, at_once=True)
         except StoreError as error:

@@ -270,6 +270,14 @@ class SimInbox:
     async def redeliver(self) -> list[Entry]:
         return await self._ask(lambda: self._claim(self._me))
 
+    async def unfinished(self) -> list[Entry]:
+        return await self._ask(self._pending_here)
+
+    def _pending_here(self) -> list[Entry]:
+        stream = self._streams().get(self._me)
+        pending = stream.pending.items() if stream is not None else ()
+        return [Entry(name, self._me, one.payload) for name, one in pending]
+
     async def done(self, entries: Iterable[Entry]) -> None:
         finished = list(entries)
 

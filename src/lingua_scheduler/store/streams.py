@@ -114,6 +114,20 @@ class Inbox:
         """What this instance read at least `reclaim_idle_ms` ago and has not said `done` to: its effect failed."""
         return await self._claim(self._me)
 
+    async def unfinished(self) -> list[Entry]:
+        """What this instance read and has not said `done` to, however short a time ago: for its stop."""
+        config = self._config
+        words = (
+            "XREADGROUP", "GROUP", config.group, self._me, "COUNT", config.maxlen,
+            "STREAMS", self._keys.inbox(self._me), "0",
+        )  # fmt: skip
+        try:
+            return self._entries(self._me, await self._reader.call(*words))
+        except StoreError as fault:
+            if "NOGROUP" not in str(fault):
+                raise
+            return []
+
     async def done(self, entries: Iterable[Entry]) -> None:
         """Their effects have happened."""
         by_inbox: dict[InstanceId, list[str]] = {}
