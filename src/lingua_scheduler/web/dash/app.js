@@ -53,6 +53,7 @@ function refresh() {
 }
 
 function stateOf() {
+  if (feed.refusal) return ["failed", feed.refusal];
   if (!feed.tick) return feed.isOpen ? ["connecting", d("state.connecting")] : ["away", d("state.connecting")];
   if (!feed.isOpen) return ["away", d("state.away")];
   if (!feed.tick.is_store_up || feed.ageMs > STALE_MS) return ["failed", d("state.store", { span: span(feed.ageMs) })];
@@ -123,6 +124,7 @@ function openKey() {
     button(d("key.save"), () => {
       keepOperatorToken(input.value.trim());
       dialog.close();
+      feed.restart();
     }, "plain strong"),
   );
 }

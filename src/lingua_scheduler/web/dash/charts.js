@@ -7,7 +7,7 @@ import { d, time } from "./words.js";
 const WINDOW_MS = 600_000;
 const GAP_MS = 12_000;
 const HEIGHT = 168;
-const LEFT = 44;
+const LEFT = 52;
 const BOTTOM = 22;
 const TOP = 8;
 const SLOT_MS = 10_000;

@@ -139,7 +139,7 @@ export const EN = {
   "node.resume.label": "Resume {node}: jobs again",
   "node.drained": "{node} takes no new jobs and finishes what it has.",
   "node.resumed": "{node} takes jobs again.",
-  "readonly": "Read only here: nodes and dead letters can be controlled from the scheduler's own machine.",
+  "readonly": "Read only: to drain nodes and act on dead letters, bring an operator token (the key above) or use the scheduler's own machine.",
   "instances.title": "Instances",
   "instances.here": "this one",
   "instances.gone": "gone, with messages left",
@@ -216,7 +216,7 @@ export const EN = {
   "why.repeat": "Asked again: the same answer",
   "key.open": "Operator token",
   "key.title": "Operator token",
-  "key.about": "Sent with every control request. None is needed on the scheduler's own machine.",
+  "key.about": "Kept in this tab and sent with every request. While the scheduler runs without keys none is needed on its own machine.",
   "key.label": "Token",
   "key.save": "Keep for this tab",
 };

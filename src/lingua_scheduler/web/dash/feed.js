@@ -1,32 +1,48 @@
 // The one stream of pictures: what the fleet looks like now, and its last ten minutes.
+//
+// Server-sent events, read by `fetch` and not by `EventSource`, which could not bring an operator's token.
+
+import { operatorToken } from "./acts.js";
 
 const ADDRESS = "/api/v1/feed";
-const PARTS = ["stats", "cluster", "nodes", "pools", "sessions", "jobs", "models", "metrics"];
+const PARTS = new Set(["stats", "cluster", "nodes", "pools", "sessions", "jobs", "models", "metrics"]);
 const WINDOW_MS = 600_000;
-const AGAIN_MS = 3000;
+const AGAIN_MS = 1500;
+const SILENCE_MS = 20_000; // the scheduler says something every five seconds
 const HIDDEN_MS = 60_000;
 
 export class Feed extends EventTarget {
-  // What is shown before anything has come.
-  tick = null;
+  tick = null; // null before anything has come
   parts = {};
   samples = [];
   events = [];
   isOpen = false;
+  refusal = ""; // why the scheduler does not show anything
 
-  #source = null;
+  #reading = null; // an AbortController while the stream is read, or wanted
   #timer = 0;
   #tickAt = 0;
+  #heardAt = 0;
+  #isTelling = false;
 
   // Watch until the page is closed; while nobody looks at it for long, the stream rests. Emits `change`.
   begin() {
     this.#open();
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.#timer);
-      if (!document.hidden) this.#source || this.#open();
-      else this.#timer = setTimeout(() => this.#close(), HIDDEN_MS);
+      if (document.hidden) this.#timer = setTimeout(() => this.#close(), HIDDEN_MS);
+      else if (!this.#reading) this.#open();
     });
-    setInterval(() => this.#tell(), 1000);
+    setInterval(() => {
+      if (this.isOpen && performance.now() - this.#heardAt > SILENCE_MS) this.restart();
+      this.#tell();
+    }, 1000);
+  }
+
+  // Anew, with the token of now.
+  restart() {
+    this.#close();
+    this.#open();
   }
 
   // The scheduler's wall clock, whatever this machine's says.
@@ -39,31 +55,55 @@ export class Feed extends EventTarget {
     return this.tick ? this.tick.age_ms + (performance.now() - this.#tickAt) : null;
   }
 
-  #open() {
-    const source = (this.#source = new EventSource(ADDRESS));
-    source.addEventListener("open", () => this.#turn(true));
-    source.addEventListener("error", () => {
+  async #open() {
+    const reading = (this.#reading = new AbortController());
+    while (!reading.signal.aborted) {
+      try {
+        await this.#read(reading.signal);
+      } catch {
+        // away, cut off, or stopped here: it is tried again, or not
+      }
+      if (reading.signal.aborted) return;
       this.#turn(false);
-      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-      this.#close();
-      this.#timer = setTimeout(() => this.#open(), AGAIN_MS);
-    });
-    source.addEventListener("tick", ({ data }) => this.#onTick(JSON.parse(data)));
-    source.addEventListener("samples", ({ data }) => this.#onSamples(JSON.parse(data)));
-    source.addEventListener("events", ({ data }) => this.#set(() => (this.events = JSON.parse(data).reverse())));
-    for (const name of PARTS) {
-      source.addEventListener(name, ({ data }) => this.#set(() => (this.parts[name] = JSON.parse(data))));
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   }
 
   #close() {
-    this.#source?.close();
-    this.#source = null;
+    this.#reading?.abort();
+    this.#reading = null;
     this.#turn(false);
   }
 
-  #turn(isOpen) {
-    this.isOpen = isOpen;
+  async #read(signal) {
+    const token = operatorToken();
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(ADDRESS, { headers, signal, cache: "no-store" });
+    this.refusal = answer.ok ? "" : ((await answer.json().catch(() => ({}))).error ?? `HTTP ${answer.status}`);
+    if (!answer.ok) return;
+    this.#heardAt = performance.now();
+    this.#turn(true);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      this.#heardAt = performance.now();
+      const blocks = (rest + value).split("\n\n");
+      rest = blocks.pop();
+      for (const block of blocks) this.#onBlock(block);
+    }
+  }
+
+  // `event: name` and one line of data.
+  #onBlock(block) {
+    const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
+    if (!name) return;
+    const value = JSON.parse(data);
+    if (name === "tick") this.#onTick(value);
+    else if (name === "samples") this.#onSamples(value);
+    else if (name === "events") this.events = value.reverse();
+    else if (PARTS.has(name)) this.parts[name] = value;
     this.#tell();
   }
 
@@ -71,27 +111,26 @@ export class Feed extends EventTarget {
     if (this.tick && tick.instance_id !== this.tick.instance_id) this.samples = []; // another's count of samples
     this.tick = tick;
     this.#tickAt = performance.now();
-    this.#tell();
   }
 
   #onSamples(samples) {
     const known = new Set(this.samples.map(({ seq }) => seq));
     const all = [...this.samples, ...samples.filter(({ seq }) => !known.has(seq))];
     const newest = all.at(-1)?.at_ms ?? 0;
-    this.#set(() => (this.samples = all.filter(({ at_ms }) => at_ms > newest - WINDOW_MS - 5000)));
+    this.samples = all.filter(({ at_ms }) => at_ms > newest - WINDOW_MS - 5000);
   }
 
-  #set(change) {
-    change();
+  #turn(isOpen) {
+    this.isOpen = isOpen;
     this.#tell();
   }
 
   // Parts that come together are shown together.
   #tell() {
-    if (this.told) return;
-    this.told = true;
+    if (this.#isTelling) return;
+    this.#isTelling = true;
     queueMicrotask(() => {
-      this.told = false;
+      this.#isTelling = false;
       this.dispatchEvent(new Event("change"));
     });
   }

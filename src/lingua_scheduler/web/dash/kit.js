@@ -93,7 +93,8 @@ export class Table {
   #body = element("tbody");
   #empty;
 
-  constructor(caption, columns, key, empty = d("none")) {
+  // `stays`: few and short columns, a table on a phone too, where others become a list of rows.
+  constructor(caption, columns, key, empty = d("none"), { stays = false } = {}) {
     this.#columns = columns;
     this.#key = key;
     this.#empty = element("p", "nothing", empty);
@@ -116,7 +117,7 @@ export class Table {
     const scroll = element("div", "scroll");
     scroll.append(table);
     this.table = table;
-    this.root = element("div", "table");
+    this.root = element("div", stays ? "table stays" : "table");
     this.root.append(scroll, this.#empty);
     this.update([]);
   }

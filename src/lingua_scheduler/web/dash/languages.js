@@ -19,7 +19,7 @@ export class LanguagesView {
     { label: d("col.spoken"), text: ({ as_source }) => number(as_source), isNumber: true },
     { label: d("col.wanted"), text: ({ as_target }) => number(as_target), isNumber: true },
     { label: d("col.total"), text: ({ total }) => number(total), isNumber: true },
-  ], ({ code }) => code, d("top.none"));
+  ], ({ code }) => code, d("top.none"), { stays: true });
 
   constructor() {
     this.#scroll.tabIndex = 0;

@@ -130,7 +130,7 @@ function eventTable() {
     { label: d("col.when"), text: ({ at_ms, nowMs }) => ago(nowMs - at_ms), className: "quiet" },
     { label: d("col.status"), node: (row) => chip(told(row), TONES[row.kind]), sign: told },
     { label: d("col.node"), text: ({ who }) => who, className: "id" },
-  ], ({ at_ms, kind, who }) => `${at_ms} ${kind} ${who}`);
+  ], ({ at_ms, kind, who }) => `${at_ms} ${kind} ${who}`, d("none"), { stays: true });
 }
 
 function jobTable() {

@@ -139,7 +139,7 @@ export const ZH = {
   "node.resume.label": "恢复 {node}：重新分配任务",
   "node.drained": "{node} 不再接收新任务，会完成手头的任务。",
   "node.resumed": "{node} 重新接收任务。",
-  "readonly": "此处只读：只能在调度器所在的机器上控制节点和死信。",
+  "readonly": "只读：要排空节点或处理死信，请提供操作员令牌（上方钥匙），或在调度器所在的机器上操作。",
   "instances.title": "实例",
   "instances.here": "本实例",
   "instances.gone": "已消失，留有消息",
@@ -216,7 +216,7 @@ export const ZH = {
   "why.repeat": "再次询问，答复相同",
   "key.open": "操作员令牌",
   "key.title": "操作员令牌",
-  "key.about": "随每个控制请求发送。在调度器所在的机器上不需要令牌。",
+  "key.about": "仅保存在此标签页，随每个请求发送。调度器未配置密钥时，在其所在机器上不需要令牌。",
   "key.label": "令牌",
   "key.save": "在此标签页保留",
 };
