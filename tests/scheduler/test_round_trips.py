@@ -35,7 +35,6 @@ async def test_an_utterance_takes_one_selection_and_one_finish(
         await client.wait_for(wire.TranslationResult)
     assert [name for name in asked if name not in UPKEEP] == ["select_node", "finish_job"] * 20
     stats = str(await scheduler.context.store.client.call("INFO", "commandstats"))
-    calls = {name: int(count) for name, count in re.findall(r"cmdstat_([a-z|]+):calls=(\d+)", stats)}
-    assert calls["evalsha"] >= 40
-    assert calls.get("eval", 0) < 40, "a text is sent only to a server that does not know it"
-    assert calls.keys().isdisjoint({"keys", "scan", "hscan", "sscan", "zscan"})
+    commands = set(re.findall(r"cmdstat_([a-z|]+):", stats))
+    assert "evalsha" in commands
+    assert not commands & {"eval", "keys", "scan", "hscan", "sscan", "zscan"}

@@ -179,11 +179,18 @@ class RedisClient:
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Reply:
         """A script by its hash; Redis is given the text where it does not know it (yet, or any more)."""
         rest = (len(keys), *keys, *arguments)
+        by_hash: Words = ("EVALSHA", script.sha, *rest)
         try:
-            return await self.call("EVALSHA", script.sha, *rest)
+            return await self.call(*by_hash)
         except StoreError as fault:
-            if not str(fault).startswith("Redis: NOSCRIPT"):
+            if not _is_unknown_script(fault):
                 raise
+        try:
+            return (await self.pipeline([("SCRIPT", "LOAD", script.text), by_hash]))[-1]
+        except StoreError as fault:
+            if not _is_unknown_script(fault):
+                raise
+        # While a cluster's slot moves, a hash alone is pointed on to a server that was not given the text.
         return await self.call("EVAL", script.text, *rest)
 
     async def _connected(self) -> RedisConnection:
@@ -265,3 +272,7 @@ def _address(told: str, asked: Address) -> Address:
     """`host:port` of a redirection; without a host it is the host that was asked."""
     host, _, port = told.rpartition(":")
     return replace(asked, host=host or asked.host, port=int(port))
+
+
+def _is_unknown_script(fault: StoreError) -> bool:
+    return str(fault).startswith("Redis: NOSCRIPT")
