@@ -1,6 +1,7 @@
 """Flags that several commands share, checked where they are read: a wrong one is told before anything starts."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from lingua_scheduler.client.speaking import Pace
 
 PAUSE_MS = 500
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class UsageError(Exception):
@@ -91,6 +93,26 @@ def _number(text: str, lowest: int, highest: int) -> int:
     if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest} to {highest}")
     return int(text)
+
+
+def add_token(parser: argparse.ArgumentParser) -> None:
+    """What the command shows where a scheduler asks who it is."""
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="what it proves itself with (better in LINGUA_TOKEN: command lines are seen)"
+    )
+
+
+def token(args: argparse.Namespace) -> str | None:
+    """From the command line, else from the environment."""
+    return args.token or os.environ.get("LINGUA_TOKEN") or None
+
+
+def seconds(text: str) -> int:
+    """`90s`, `15m`, `12h`, `30d`."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNIT_S or not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 15m, 12h or 30d")
+    return int(number) * _UNIT_S[unit]
 
 
 def made_folder(path: Path | None) -> Path | None:

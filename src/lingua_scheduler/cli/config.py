@@ -11,7 +11,7 @@ _EXAMPLES = """\
   lingua config
   lingua config --config config.toml --changed
   lingua config --json"""
-_SECRETS = ("token", "password", "secret")
+_SECRETS = ("token", "password", "secret", "keys")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -24,13 +24,17 @@ _REFUSED = 300
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = arguments.add_command(commands, "drain", "let an instance or a node finish and leave", _EXAMPLES)
     parser.add_argument(
-        "url", nargs="?", default=_DEFAULT_URL, help=f"an instance on this machine (default {_DEFAULT_URL})"
+        "url",
+        nargs="?",
+        default=_DEFAULT_URL,
+        help=f"an instance; with keys, bring an admin's token (default {_DEFAULT_URL})",
     )
     parser.add_argument(
         "--node", metavar="ID", help="drain this node, wherever it is connected, instead of an instance"
     )
     parser.add_argument("--undo", action="store_true", help="give the node work again")
     parser.add_argument("--no-wait", action="store_true", help="return at once, not when it is done")
+    arguments.add_token(parser)
     parser.set_defaults(run=run)
 
 
@@ -47,7 +51,9 @@ async def _drain(args: argparse.Namespace, console: Console) -> int:
 
     url = args.url.rstrip("/") if "://" in args.url else f"http://{args.url.rstrip('/')}"
     try:
-        async with ClientSession(timeout=ClientTimeout(total=10)) as http:
+        token = arguments.token(args)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with ClientSession(timeout=ClientTimeout(total=10), headers=headers) as http:
             if args.node:
                 return await _drain_node(http, url, args, console)
             return await _drain_instance(http, url, args, console)

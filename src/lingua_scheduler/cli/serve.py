@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   lingua serve --embedded-redis
-  lingua serve --redis redis://localhost:6379 --host 0.0.0.0
+  lingua serve --redis redis://localhost:6379 --host 0.0.0.0 --keys keys.toml
   lingua serve --config config.toml --workers 4"""
-_LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 _READY = "ready"
 """What a worker prints once it listens."""
 
@@ -34,6 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     redis = parser.add_mutually_exclusive_group()
     redis.add_argument("--redis", metavar="URL", help="default redis://localhost:6379")
     redis.add_argument("--embedded-redis", action="store_true", help="start a Redis that ends with this command")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="keys of access tokens; needed beyond loopback")
     parser.add_argument("--workers", type=arguments.positive, metavar="N", help="instances that share the port")
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
@@ -41,14 +41,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.runtime import loop
+    from lingua_scheduler.runtime.clock import Clock
     from lingua_scheduler.runtime.config import ConfigError, load_config
     from lingua_scheduler.runtime.logs import configure_logs
+    from lingua_scheduler.scheduler.auth.guard import Guard
     from lingua_scheduler.store.configured import finder_of, keys_of
 
     flags = {
         "server.host": args.host,
         "server.port": args.port,
         "server.workers": args.workers,
+        "security.keys_file": str(args.keys.resolve()) if args.keys else None,
         "scheduler.phase2.redis.url": args.redis,
         "scheduler.phase2.redis.mode": "single" if args.redis else None,
     }
@@ -58,12 +61,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         keys_of(config.scheduler.phase2.redis)
     configure_logs(config.observability.log_level, config.observability.log_format)
     is_worker = args.until_stdin_closes
-    if config.server.host not in _LOOPBACK and not is_worker:
-        console.note(f"{config.server.host} is not loopback: whoever reaches the port can speak, listen and be a node")
+    is_open = not Guard(config, Clock()).is_on
     if config.server.workers > 1 and not is_worker:
         if config.server.port == 0:
             raise ConfigError("several workers cannot share a port that each chooses for itself: name one with --port")
-        return loop.run(_serve_many(args, config, console))
+        return loop.run(_serve_many(args, config, console, is_open=is_open))
     return loop.run(_serve_one(config, console, is_embedded=args.embedded_redis, is_worker=is_worker))
 
 
@@ -82,22 +84,23 @@ async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, i
                 for end in ends:
                     end.cancel()
             return 0
-        _tell(console, scheduler.url)
+        _tell(console, scheduler.url, is_open=not scheduler.context.guard.is_on)
         await scheduler.wait_stopped()
     return 0
 
 
-async def _serve_many(args: argparse.Namespace, config: "Config", console: Console) -> int:
+async def _serve_many(args: argparse.Namespace, config: "Config", console: Console, *, is_open: bool) -> int:
     """Start the workers and stay until one of them ends; then end the others."""
     async with _redis(console, is_embedded=args.embedded_redis) as url:
         command = [sys.executable, "-m", "lingua_scheduler.cli.main", "serve", "--until-stdin-closes"]
         named = url or args.redis
         command += ["--config", str(args.config)] if args.config else []
+        command += ["--keys", config.security.keys_file] if config.security.keys_file else []
         command += ["--host", config.server.host, "--port", str(config.server.port)]
         command += ["--workers", str(config.server.workers), *(["--redis", named] if named else [])]
         async with contextlib.AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
-            _tell(console, f"http://{config.server.host}:{config.server.port}")
+            _tell(console, f"http://{config.server.host}:{config.server.port}", is_open=is_open)
             console.line(f"  workers    {', '.join(str(worker.pid) for worker in workers)}")
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(worker.wait()) for worker in workers]
@@ -142,12 +145,16 @@ async def _redis(console: Console, *, is_embedded: bool) -> AsyncGenerator[str |
         yield redis.url
 
 
-def _tell(console: Console, url: str) -> None:
+def _tell(console: Console, url: str, *, is_open: bool) -> None:
+    from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR
+
     socket = url.replace("http://", "ws://")
     console.line(f"{console.paint('listening', 'green')} on {console.paint(url, 'bold')}")
     console.line(f"  web page   {url}/")
     console.line(f"  clients    {socket}/ws/session      lingua translate FILE --url {socket} --from en --to pt")
     console.line(f"  nodes      {socket}/ws/node         lingua node --url {socket}/ws/node")
+    if is_open:
+        console.note(OPEN_DOOR)
 
 
 async def _wait_stdin_closed() -> None:

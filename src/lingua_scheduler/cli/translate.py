@@ -25,6 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the spoken translation there, a WAV a sentence")
     parser.add_argument("--opus", action="store_true", help="send Opus, a tenth of the bytes, instead of PCM16")
     parser.add_argument("--json", action="store_true", help="a JSON object a line: each sentence, then a summary")
+    arguments.add_token(parser)
     arguments.add_pace(parser)
     parser.set_defaults(run=run)
 
@@ -48,7 +49,9 @@ async def _translate(args: argparse.Namespace, console: Console) -> int:
         duration_ms=arguments.check_sound_file(args.file),
         frames=read_sound_file(args.file),
         pace=arguments.pace(args),
-        options=SessionOptions(audio_format="opus" if args.opus else "pcm16", platform="cli"),
+        options=SessionOptions(
+            audio_format="opus" if args.opus else "pcm16", platform="cli", token=arguments.token(args)
+        ),
         out=arguments.made_folder(args.out),
     )
 

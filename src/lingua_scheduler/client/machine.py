@@ -176,6 +176,7 @@ class ClientMachine:
                     session_id=self._session_id,
                     resume_token=self._resume_token,
                     last_result_seq=self._last_result_seq,
+                    token=self._init.token,
                 )
             )
 

@@ -65,6 +65,8 @@ class SessionOptions:
     pipeline: Pipeline | None = None
     tenant_id: str | None = None
     trace_id: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """What shows who one is, where the scheduler asks."""
     platform: str = "python"
     limits: Limits = field(default_factory=Limits)
 
@@ -319,6 +321,7 @@ def _init(src: str, tgt: str, options: SessionOptions) -> SessionInit:
         pipeline=options.pipeline,
         tenant_id=options.tenant_id,
         trace_id=options.trace_id,
+        token=options.token,
     )
 
 

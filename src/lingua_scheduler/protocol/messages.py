@@ -100,6 +100,8 @@ class SessionInit(Wire, tag="session_init", frozen=True, kw_only=True):
     sample_rate: int | None = None
     binary: bool | None = None
     pipeline: Pipeline | None = None
+    token: str | None = None
+    """Where the scheduler asks for one, and none was offered as a subprotocol."""
 
 
 class AudioChunk(Wire, tag="audio_chunk", frozen=True, kw_only=True):
@@ -165,6 +167,8 @@ class SessionResume(Wire, tag="session_resume", frozen=True, kw_only=True):
     session_id: str
     resume_token: str
     last_result_seq: int
+    token: str | None = None
+    """As in `session_init`; it may have expired meanwhile."""
 
 
 class ResultAck(Wire, tag="result_ack", frozen=True, kw_only=True):

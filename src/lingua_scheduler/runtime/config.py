@@ -73,6 +73,7 @@ class SegmentationConfig(Section, frozen=True, kw_only=True):
     close_grace_ms: int = 10_000
     session_idle_seconds: int = 300
     resume_window_seconds: int = 60
+    resume_flush_ms: int = 1500
     max_session_buffer_bytes: int = 4 << 20
 
 
@@ -119,6 +120,14 @@ class RoomsConfig(Section, frozen=True, kw_only=True):
 
 class SecurityConfig(Section, frozen=True, kw_only=True):
     max_frame_bytes: int = 1 << 20
+    auth: Literal["auto", "on", "off"] = "auto"
+    """auto: on where there are keys, off without them on loopback, no start without them beyond it."""
+    keys_file: str = ""
+    """TOML, read again when it changes."""
+    keys: str = ""
+    """`kid:alg:value`, commas between several: for the environment."""
+    allowed_origins: list[str] = []
+    """Of pages of other hosts that may connect: `https://talk.example`."""
 
 
 class ObservabilityConfig(Section, frozen=True, kw_only=True):

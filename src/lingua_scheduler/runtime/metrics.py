@@ -20,6 +20,7 @@ class Metrics:
             "lingua_nodes_passed_over", "Nodes that could not take a job, when none could", ["why"], registry=registry
         )
         self.refused = Counter("lingua_refused_reports", "Reports of nodes refused", ["why"], registry=registry)
+        self.denied = Counter("lingua_denied", "Refused for want of a good token or origin", ["who"], registry=registry)
         self.previews = Counter(
             "lingua_previews", "Speech shown to a node while it was spoken, or not", ["outcome"], registry=registry
         )

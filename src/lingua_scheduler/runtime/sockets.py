@@ -6,7 +6,7 @@ negotiated: speech does not compress, and a small frame must not be able to unfo
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
@@ -21,6 +21,7 @@ LINGER_S = 5.0
 
 INTERNAL_ERROR = WSCloseCode.INTERNAL_ERROR
 SESSION_TAKEN_OVER = 4000
+NOT_ALLOWED = 4003
 GOING_AWAY = WSCloseCode.GOING_AWAY
 TRY_AGAIN_LATER = WSCloseCode.TRY_AGAIN_LATER
 
@@ -160,9 +161,17 @@ class Socket:
             return
 
 
-async def accept(request: web.Request, *, frame_bytes_max: int = MAX_FRAME_BYTES) -> Socket:
+async def accept(
+    request: web.Request, *, frame_bytes_max: int = MAX_FRAME_BYTES, subprotocols: Sequence[str] = ()
+) -> Socket:
     """Upgrade an HTTP request. The handler owns the socket and calls `wait_closed` at its end."""
-    ws = web.WebSocketResponse(max_msg_size=frame_bytes_max, autoping=False, compress=False, timeout=CLOSE_TIMEOUT_S)
+    ws = web.WebSocketResponse(
+        protocols=subprotocols,
+        max_msg_size=frame_bytes_max,
+        autoping=False,
+        compress=False,
+        timeout=CLOSE_TIMEOUT_S,
+    )
     await ws.prepare(request)
     transport = request.transport
     return Socket(ws, abort=transport.abort if transport else None)

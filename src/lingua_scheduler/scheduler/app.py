@@ -15,6 +15,7 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR, Guard
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import Control
@@ -59,8 +60,8 @@ class Scheduler:
     async def start(config: Config, redis_url: str | None = None) -> "AsyncGenerator[Scheduler]":
         """Listen and serve until the block ends. `redis_url` names one server, whatever the configuration says.
 
-        Raises ConfigError where the port cannot be had, or Redis does not answer at the start (later it may go and come
-        back).
+        Raises ConfigError where the port cannot be had or would be open to strangers, or Redis does not answer at the
+        start (later it may go and come back).
         """
         phase2 = config.scheduler.phase2
         redis = phase2.redis
@@ -68,12 +69,13 @@ class Scheduler:
             redis = msgspec.structs.replace(redis, mode="single", url=redis_url)
         finder, keys = finder_of(redis), keys_of(redis)
         me = _instance_id(config)
+        clock = Clock()
+        guard = Guard(config, clock)
         async with (
             Store.open(finder, keys, timeout_ms=redis.command_timeout_ms) as store,
             Inbox.open(finder, keys, store.client, me, _inbox_config(phase2)) as inbox,
         ):
             await _check_redis(store, finder)
-            clock = Clock()
             context = Context(
                 config=config,
                 instance_id=me,
@@ -83,6 +85,7 @@ class Scheduler:
                 timers=Timers(clock),
                 metrics=Metrics(),
                 scope=Scope(_task_failed),
+                guard=guard,
             )
             scheduler = assemble(context, Bus(context, inbox))
             try:
@@ -120,6 +123,8 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         host, port = runner.addresses[0][:2]
         scheduler.url = f"http://{host}:{port}"
         _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
+        if not scheduler.context.guard.is_on:
+            _log.warning(OPEN_DOOR)
         await scheduler.upkeep.start(scheduler.url)
         try:
             yield

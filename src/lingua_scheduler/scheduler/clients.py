@@ -6,6 +6,7 @@ that it loses is that frame; a bug in its session ends the session, not the conn
 
 from aiohttp import web
 
+from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
@@ -13,6 +14,7 @@ from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import SessionId, TraceId, valid_id
 from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.opening import read_opening, read_utterance
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
@@ -34,9 +36,16 @@ RoomMessage = (
 class ClientConnection:
     """One socket of a client."""
 
-    def __init__(self, context: Context, sessions: Sessions, socket: sockets.Socket, address: str = "") -> None:
+    def __init__(
+        self, context: Context, sessions: Sessions, socket: sockets.Socket, address: str = "", token: str | None = None
+    ) -> None:
+        """`token` is the one that came with the handshake; a message may bring another."""
         self._context = context
         self._address = address
+        self._token = token
+        self._grant: Grant | None = None
+        self._is_barred = False
+        """Its token was refused or taken back: nothing that it still sends counts."""
         self._sessions = sessions
         self._socket = socket
         self._actor: SessionActor | None = None
@@ -46,13 +55,14 @@ class ClientConnection:
         """Handle frames until the socket is closed."""
         try:
             while (frame := await self._socket.receive()) is not None:
-                if isinstance(frame, sockets.Pong):
+                if isinstance(frame, sockets.Pong) or self._is_barred:
                     continue
                 try:
                     await self._on_frame(frame)
                 except PeerError as error:
-                    self.send(wire.ErrorMessage(code=error.code, message=error.message))
+                    self._refuse(error)
         finally:
+            self._context.guard.let_go(self)
             if self._actor is not None and self._actor.client is self:
                 self._actor.client = None
                 self._actor.post(session.ConnectionLost())
@@ -76,6 +86,37 @@ class ClientConnection:
         """A newer connection resumed the session: this one has nothing to say any more."""
         self._actor = None
         self._socket.close_nowait(sockets.SESSION_TAKEN_OVER, "session resumed elsewhere")
+
+    def _refuse(self, error: PeerError) -> None:
+        """Told; and shown out where it was not let in in the first place."""
+        if error.code is ErrorCode.UNAUTHORIZED and self._actor is None:
+            self._bar(error.message)
+        else:
+            self.send(wire.ErrorMessage(code=error.code, message=error.message))
+
+    def _bar(self, why: str) -> None:
+        self._is_barred = True
+        self._context.metrics.denied.labels("client").inc()
+        _log.warning("client not allowed", address=self._address, why=why)
+        self.send(wire.ErrorMessage(code=ErrorCode.UNAUTHORIZED, message=why))
+        self._socket.close_nowait(sockets.NOT_ALLOWED, "not allowed")
+
+    def _admit(self, token: str | None, *, resumes: bool = False) -> Grant | None:
+        """What the client may; None where nobody asks. PeerError UNAUTHORIZED where it may not be here."""
+        grant = self._context.guard.client(token or self._token, "session", resumes=resumes)
+        self._grant = grant
+        self._context.guard.hold(self, grant, self._token_taken_back)
+        return grant
+
+    def _token_taken_back(self) -> None:
+        self._bar("the token was revoked")
+
+    def _check_languages(self, *codes: str | None) -> None:
+        if self._grant is not None:
+            try:
+                self._grant.check_languages(codes)
+            except AccessError as error:
+                raise unauthorized(error) from None
 
     async def _on_frame(self, frame: str | bytes) -> None:
         message = codec.decode_client(frame)
@@ -110,6 +151,7 @@ class ClientConnection:
 
     def _on_utterance(self, message: wire.UtteranceMessage) -> None:
         actor = self._bound(message.session_id)
+        self._check_languages(*_languages(message))
         speaker, tgt_lang = read_utterance(message, actor.opening.speaker)
         actor.post(
             session.UtteranceArrived(
@@ -132,7 +174,9 @@ class ClientConnection:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
         trace_id = TraceId(init.trace_id) if init.trace_id and valid_id(init.trace_id) else ids.new_trace_id()
-        opening = read_opening(init, ids.new_session_id(), trace_id)
+        grant = self._admit(init.token)
+        self._check_languages(*_languages(init))
+        opening = read_opening(init, ids.new_session_id(), trace_id, grant)
         actor, ack = await self._sessions.open(opening)
         self._attach(actor)
         self.send(ack)
@@ -142,7 +186,9 @@ class ClientConnection:
     async def _on_resume(self, message: wire.SessionResume) -> None:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
-        actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token)
+        grant = self._admit(message.token, resumes=True)
+        holder = grant.tenant_id if grant is not None else ""
+        actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token, holder)
         self._attach(actor)
         actor.post(session.Resumed(message.last_result_seq, token))
         await self._sessions.rooms.adopt(actor)
@@ -167,12 +213,35 @@ class ClientConnection:
     async def _on_room(self, message: RoomMessage) -> None:
         if self._actor is None:
             raise PeerError(ErrorCode.INVALID_SESSION, HINTS[ErrorCode.INVALID_SESSION].en)
+        if self._grant is not None and "room" not in self._grant.claims.scopes:
+            code = None if isinstance(message, wire.RoomCreate) else message.room_code[:16]
+            why = "the token is not for this (room)"
+            self.send(wire.RoomError(code=ErrorCode.UNAUTHORIZED, message=why, room_code=code))
+            return
+        if isinstance(message, wire.RoomCreate | wire.RoomJoin | wire.RoomUpdate):
+            self._check_languages(message.preferred_lang, getattr(message, "src_lang", None))
         self._actor.post(session.RoomAsked())
         await self._sessions.rooms.desk.handle(self._actor, message, self._address)
 
 
+def _languages(message: wire.SessionInit | wire.UtteranceMessage) -> list[str | None]:
+    """All that is spoken or listened to."""
+    return [message.src_lang, message.tgt_lang, message.lang_a, message.lang_b, *(message.auto_langs or ())]
+
+
+def foreign_page(context: Context) -> web.Response:
+    """The answer to a page of somebody else that runs in the browser of one of ours."""
+    context.metrics.denied.labels("origin").inc()
+    return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
+
+
 async def serve_client(context: Context, sessions: Sessions, request: web.Request) -> web.StreamResponse:
     """The handler of `/ws/session`."""
-    socket = await sockets.accept(request)
-    await ClientConnection(context, sessions, socket, request.remote or "").run()
+    if not context.guard.is_own_page(request):
+        return foreign_page(context)
+    offered = [one.strip() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    token = token_among(offered)
+    # Browsers insist on an answer to what they offer; one that offers nothing else gets its token back.
+    socket = await sockets.accept(request, subprotocols=[SUBPROTOCOL_NAME, f"{SUBPROTOCOL}{token}"] if token else ())
+    await ClientConnection(context, sessions, socket, request.remote or "", token).run()
     return socket.response

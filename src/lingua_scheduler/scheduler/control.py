@@ -1,12 +1,11 @@
 """What an operator may tell a running instance over HTTP: to leave, or to give a node no more work.
 
-Until requests can be authenticated, only programs on this machine are heard: the connection comes from a loopback
-address, no proxy has passed the request on, it names the instance as `localhost` or by a loopback address, and its
-body's type is one that a browser never sends on behalf of a foreign page.
+With keys, whoever brings an administrator's token is heard. Without, only programs on this machine are: the connection
+comes from a loopback address, no proxy has passed the request on, and it names the instance as `localhost` or by a
+loopback address. Either way the body's type is one that a browser never sends on behalf of a foreign page.
 """
 
 import functools
-import ipaddress
 from collections.abc import Callable
 
 import msgspec
@@ -16,6 +15,7 @@ from lingua_scheduler.core.node import events as node
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, NodeId, valid_id
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.auth.guard import Guard, is_loopback
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
@@ -43,14 +43,14 @@ class Control:
             app.router.add_post(f"/api/v1/nodes/{{node_id}}/{command}", handler)
 
     async def _drain_instance(self, request: web.Request) -> web.Response:
-        if (refusal := refused(request)) is not None:
+        if (refusal := refused(request, self._context.guard)) is not None:
             return refusal
         _log.info("told to drain")
         self._stop()
         return _json({"draining": self._context.instance_id}, 202)
 
     async def _control_node(self, lifts: bool, request: web.Request) -> web.Response:
-        if (refusal := refused(request)) is not None:
+        if (refusal := refused(request, self._context.guard)) is not None:
             return refusal
         node_id = NodeId(request.match_info["node_id"])
         if drain_node(self._nodes, node_id, lifts=lifts):
@@ -79,26 +79,20 @@ def drain_node(nodes: Nodes, node_id: NodeId, *, lifts: bool) -> bool:
     return True
 
 
-def refused(request: web.Request) -> web.Response | None:
+def refused(request: web.Request, guard: Guard | None = None) -> web.Response | None:
     """The answer to whoever may not control this instance."""
-    if not _is_loopback(request.remote or "") or any(name in request.headers for name in _PROXY_HEADERS):
+    if guard is not None and guard.is_on:
+        if (why := guard.admin(request.headers.get("Authorization", ""))) is not None:
+            response = _json({"error": f"{why}; an administrator's token is needed"}, 401)
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+    elif not is_loopback(request.remote or "") or any(name in request.headers for name in _PROXY_HEADERS):
         return _json({"error": "only programs on the instance's own machine may do this"}, 403)
-    if not _is_loopback(request.url.host or ""):
+    elif not is_loopback(request.url.host or ""):
         return _json({"error": "address the instance as localhost"}, 403)
     if request.content_type != CONTENT_TYPE:
         return _json({"error": f"the content type must be {CONTENT_TYPE}"}, 415)
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 def _json(value: object, status: int) -> web.Response:

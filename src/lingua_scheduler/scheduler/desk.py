@@ -45,7 +45,7 @@ class Desk:
         return answer({"dead_letters": [_row(letter) for letter in letters]})
 
     async def _act(self, act: Any, request: web.Request) -> web.Response:
-        if (refusal := refused(request)) is not None:
+        if (refusal := refused(request, self._context.guard)) is not None:
             return refusal
         instance_id, letter_id = request.match_info["instance_id"], request.match_info["letter_id"]
         try:

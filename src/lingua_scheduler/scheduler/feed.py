@@ -48,7 +48,7 @@ class Feed:
                 headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
             )
             await response.prepare(request)
-            await self._show(response, _Viewer(may_control=_may_control(request)))
+            await self._show(response, _Viewer(may_control=self._may_control(request)))
             return response
         finally:
             self._viewers -= 1
@@ -72,6 +72,11 @@ class Feed:
                 await self._snapshots.wait_newer(version)
         except TimeoutError:
             pass
+
+    def _may_control(self, request: web.Request) -> bool:
+        """Whether requests from there would be obeyed, if they came as such requests must."""
+        answered = refused(request, self._context.guard)
+        return answered is None or answered.status == web.HTTPUnsupportedMediaType.status_code
 
     def _news(self, viewer: "_Viewer") -> bytes:
         """What this viewer has not been sent."""
@@ -106,12 +111,6 @@ class _Viewer:
         self.may_control = may_control
         self.seen: dict[str, bytes] = {}
         self.sample = 0
-
-
-def _may_control(request: web.Request) -> bool:
-    """Whether requests from there would be obeyed, if they came as such requests must."""
-    answered = refused(request)
-    return answered is None or answered.status == web.HTTPUnsupportedMediaType.status_code
 
 
 def _event(name: str, body: bytes) -> bytes:

@@ -34,9 +34,9 @@ MARGIN_MS = 30_000
 """The record outlives the resume window by this: it is renewed only now and then."""
 
 
-def token_hash(token: str) -> str:
-    """Tokens themselves are not stored."""
-    return hashlib.sha256(token.encode()).hexdigest()
+def token_hash(token: str, holder: str = "") -> str:
+    """Tokens themselves are not stored. Shown by another tenant than the session's `holder`, a token is another."""
+    return hashlib.sha256(f"{holder}\n{token}".encode() if holder else token.encode()).hexdigest()
 
 
 def result_key(session_id: SessionId, message: TranslationResult | MissingResult) -> JobId:
@@ -101,7 +101,8 @@ class SessionRecord:
 
     def tokens(self, token: str, used: str | None) -> None:
         """As the client has them now."""
-        self._token_fields = {"token": token_hash(token), "used": token_hash(used) if used else ""}
+        holder = self._opening.holder
+        self._token_fields = {"token": token_hash(token, holder), "used": token_hash(used, holder) if used else ""}
 
     # ------------------------------------------------------------------------------- towards the store
 

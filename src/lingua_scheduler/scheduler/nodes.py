@@ -9,20 +9,21 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal, Protocol, assert_never
 
+import msgspec
 from aiohttp import web
 
+from lingua_scheduler.core.access import AccessError, Grant
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
-from lingua_scheduler.protocol.errors import PeerError
+from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId
-from lingua_scheduler.protocol.node import (
-    JobAssign,
-    SchedulerMessage,
-)
+from lingua_scheduler.protocol.messages import ErrorMessage
+from lingua_scheduler.protocol.node import JobAssign, NodeRegister, SchedulerMessage
 from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import HeldJob, NodeReply, Offer
@@ -207,6 +208,8 @@ class NodeConnection:
         self._context = context
         self._nodes = nodes
         self._socket = socket
+        self._is_barred = False
+        """Its token was refused or taken back: nothing that it still sends counts."""
         config = context.config
         self._machine = NodeMachine(
             health=config.node_health,
@@ -234,6 +237,7 @@ class NodeConnection:
             while (frame := await self._socket.receive()) is not None:
                 self._on_frame(frame)
         finally:
+            self._context.guard.let_go(self)
             self.driver.post(node.SocketClosed())
             self._nodes.disconnected(self)
             await self._socket.wait_closed()
@@ -248,6 +252,8 @@ class NodeConnection:
         self._socket.close_nowait(code, reason)
 
     def _on_frame(self, frame: sockets.Frame) -> None:
+        if self._is_barred:
+            return
         if isinstance(frame, sockets.Pong):
             self.driver.post(node.PongArrived())
             return
@@ -257,7 +263,43 @@ class NodeConnection:
             is_registration = isinstance(frame, str) and '"node_register"' in frame[:4096]
             self.driver.post(node.FrameRefused(error.message, is_registration))
             return
+        if isinstance(message, NodeRegister):
+            try:
+                message = self._admit(message)
+            except PeerError as error:
+                self._bar(error.message)
+                return
         self.driver.post(node.MessageArrived(message))
+
+    def _admit(self, message: NodeRegister) -> NodeRegister:
+        """The registration under an id that the node's token allows. PeerError UNAUTHORIZED where there is none."""
+        grant = self._context.guard.node(message.token)
+        if grant is None:
+            return message
+        if not message.node_id:
+            message = msgspec.structs.replace(message, node_id=grant.fixed_node_id or self._fresh_id(grant))
+        if not grant.may_be(message.node_id or ""):
+            raise unauthorized(AccessError("the token is of another node"))
+        self._context.guard.hold(self, grant, self._token_taken_back)
+        return msgspec.structs.replace(message, token=None)
+
+    @staticmethod
+    def _fresh_id(grant: Grant) -> NodeId:
+        """One that begins as the token says."""
+        fresh = ids.new_node_id()
+        return fresh if grant.may_be(fresh) else NodeId(f"{grant.claims.node[:-1]}{fresh.removeprefix('node-')}")
+
+    def _token_taken_back(self) -> None:
+        self._bar("the token was revoked")
+
+    def _bar(self, why: str) -> None:
+        """Told, and shown out; its jobs go elsewhere at once."""
+        self._is_barred = True
+        self._context.metrics.denied.labels("node").inc()
+        _log.warning("node not allowed", why=why)
+        self._socket.send_text_nowait(codec.encode(ErrorMessage(code=ErrorCode.UNAUTHORIZED, message=why)))
+        self._socket.close_nowait(sockets.NOT_ALLOWED, "not allowed")
+        self.driver.post(node.SocketClosed())
 
     def _perform(self, effect: node.NodeEffect) -> None:
         match effect:
@@ -350,6 +392,8 @@ async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> we
     """The handler of `/ws/node`."""
     if nodes.is_draining:
         return web.Response(status=503, text="this instance is leaving; connect again for another\n")
+    if not context.guard.is_own_page(request):
+        return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
     socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
     await NodeConnection(context, nodes, socket).run()
     return socket.response

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lingua_scheduler.core.access import Grant
 from lingua_scheduler.core.utterance import AudioFormat, Speaker
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import AUTO, Language, SessionId, TenantId, TraceId, language, valid_id
@@ -26,20 +27,26 @@ class Opening:
     """None: the first chunk decides."""
     sample_rate: int
     platform: str
+    holder: str = ""
+    """Tenant of the token that opened the session: only its tokens resume it. Empty without authentication."""
 
 
-def read_opening(init: SessionInit, session_id: SessionId, trace_id: TraceId) -> Opening:
-    """Check `session_init`. PeerError INVALID_MESSAGE names the field, NO_AVAILABLE_NODE `auto` without a pair."""
+def read_opening(init: SessionInit, session_id: SessionId, trace_id: TraceId, grant: Grant | None = None) -> Opening:
+    """Check `session_init`. PeerError INVALID_MESSAGE names the field, NO_AVAILABLE_NODE `auto` without a pair.
+
+    With a grant the tenant is its own, whatever the message says.
+    """
     is_v11 = init.protocol_version == "1.1"
     audio_format, sample_rate = check_audio(init.audio_format, init.sample_rate)
     return Opening(
-        speaker=_speaker(init, session_id, trace_id),
+        speaker=_speaker(init, session_id, trace_id, grant.tenant_id if grant is not None else None),
         tgt_lang=_target(init),
         is_v11=is_v11,
         is_binary=is_v11 and init.binary is True,
         audio_format=audio_format,
         sample_rate=sample_rate,
         platform=init.platform[:64],
+        holder=grant.tenant_id if grant is not None else "",
     )
 
 

@@ -51,20 +51,24 @@ class Resumes:
         self._nodes = nodes
         self._bus = bus
 
-    async def resume(self, session_id: SessionId, token: str) -> tuple[SessionActor, str]:
+    async def resume(self, session_id: SessionId, token: str, holder: str = "") -> tuple[SessionActor, str]:
         """The session behind a resume token, and the token that replaces it. PeerError where there is none.
 
         Each token serves once; but the reply may be lost with the connection, so the token it answered stays good until
-        the first message on the connection that it opened.
+        the first message on the connection that it opened. `holder` is the tenant of whoever asks: a session of
+        another is unknown to it.
         """
         fresh = new_resume_token()
         me = self._context.instance_id
         try:
-            claim = await self._context.store.sessions.claim(session_id, me, token_hash(token), token_hash(fresh))
+            hashes = token_hash(token, holder), token_hash(fresh, holder)
+            claim = await self._context.store.sessions.claim(session_id, me, *hashes)
         except StoreError as error:
             _log.warning("session not claimed", session=session_id, cause=str(error))
             claim = None
         actor = self._sessions.find(session_id)
+        if actor is not None and actor.opening.holder != holder:
+            raise PeerError(ErrorCode.INVALID_SESSION, REFUSAL)
         if claim is None or claim.word is Word.UNKNOWN_SESSION:
             actor = self._resume_here(actor, token, is_store_away=claim is None)
         elif claim.word is not Word.OK:

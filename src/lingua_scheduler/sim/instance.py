@@ -8,6 +8,7 @@ from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.scheduler.app import Scheduler, assemble
+from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.clients import ClientConnection
 from lingua_scheduler.scheduler.context import Context
@@ -46,6 +47,7 @@ class SimInstance:
                 timers=Timers(clock),
                 metrics=Metrics(),
                 scope=Scope(self._task_failed),
+                guard=Guard(Config(), clock),
             )
             inbox = SimInbox(redis, self.process, me).as_inbox()
             self.bus = Bus(self.context, inbox)

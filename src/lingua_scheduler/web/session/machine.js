@@ -173,6 +173,7 @@ export class SessionMachine {
         session_id: this.ack.session_id,
         resume_token: this.#resumeToken,
         last_result_seq: this.#lastResultSeq,
+        ...(this.#init.token && { token: this.#init.token }),
       });
     }
   }

@@ -1,0 +1,103 @@
+"""What a token says, and what its bearer may therefore do. Signatures are checked by `scheduler/auth/keys.py`."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from lingua_scheduler.protocol.ids import Language, NodeId, TenantId, language, valid_id
+
+Kind = Literal["client", "node", "admin"]
+Scope = Literal["session", "room"]
+
+TOKEN_CHARS_MAX = 4096
+LEEWAY_S = 5
+"""What the clocks of two machines may differ by."""
+SUBPROTOCOL_NAME = "lingua"
+SUBPROTOCOL = f"{SUBPROTOCOL_NAME}.token."
+"""A WebSocket subprotocol that carries a token behind it, for clients that cannot put one into their first message."""
+WILDCARD = "*"
+
+
+class AccessError(Exception):
+    """A token does not open what it was shown for. The message is for its bearer and holds nothing of the token."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The payload of a token."""
+
+    kind: Kind
+    jti: str
+    """Its own name: what a revocation names."""
+    exp: int
+    """Seconds since 1970, as the two below."""
+    iat: int = 0
+    nbf: int = 0
+    tenant: str = ""
+    """client: whose sessions, rooms and jobs these are."""
+    scopes: tuple[Scope, ...] = ()
+    languages: tuple[str, ...] = ()
+    """client: spoken or listened to; empty: all."""
+    node: str = ""
+    """node: the id that it may take, or the beginning of it before a `*`."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A token that was found good, and the key that signed it."""
+
+    claims: Claims
+    kid: str
+
+    @property
+    def tenant_id(self) -> TenantId:
+        return TenantId(self.claims.tenant)
+
+    @property
+    def fixed_node_id(self) -> NodeId | None:
+        """The only id that the node may take; None where it may choose."""
+        return None if self.claims.node.endswith(WILDCARD) else NodeId(self.claims.node)
+
+    def check_languages(self, wanted: Iterable[Language | str | None]) -> None:
+        """AccessError where one of them is not allowed. None, empty and `auto` are no languages."""
+        allowed = {language(code) for code in self.claims.languages}
+        for code in wanted if allowed else ():
+            if code and code != "auto" and language(code) not in allowed:
+                raise AccessError(f"the token does not allow {code[:20]!r}")
+
+    def check_scope(self, scope: Scope) -> None:
+        if scope not in self.claims.scopes:
+            raise AccessError(f"the token is not for this ({scope})")
+
+    def may_be(self, node_id: str) -> bool:
+        pattern = self.claims.node
+        return node_id.startswith(pattern[:-1]) if pattern.endswith(WILDCARD) else node_id == pattern
+
+
+def check_shape(claims: Claims) -> None:
+    """AccessError where claims are missing or cannot be, whatever the time is."""
+    if not valid_id(claims.jti):
+        raise AccessError("the token has no usable id (jti)")
+    match claims.kind:
+        case "client":
+            is_whole = valid_id(claims.tenant) and bool(claims.scopes)
+            is_whole = is_whole and all(language(code) is not None for code in claims.languages)
+        case "node":
+            name = claims.node.removesuffix(WILDCARD)
+            is_whole = valid_id(name) if name else claims.node == WILDCARD
+        case "admin":
+            is_whole = True
+    if not is_whole:
+        raise AccessError(f"the {claims.kind} token lacks a claim that its kind needs")
+
+
+def check_time(claims: Claims, now_s: int, *, may_be_expired: bool = False) -> None:
+    """AccessError where the token is not good yet, or not any more. `now_s` is seconds since 1970."""
+    if claims.nbf > now_s + LEEWAY_S:
+        raise AccessError("the token is not good yet")
+    if claims.exp <= now_s - LEEWAY_S and not may_be_expired:
+        raise AccessError("the token has expired")
+
+
+def token_among(subprotocols: Iterable[str]) -> str | None:
+    """The token that a client offers as a subprotocol."""
+    return next((one.removeprefix(SUBPROTOCOL) for one in subprotocols if one.startswith(SUBPROTOCOL)), None)

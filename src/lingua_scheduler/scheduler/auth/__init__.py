@@ -1,0 +1,1 @@
+"""Who may speak, work or steer here."""

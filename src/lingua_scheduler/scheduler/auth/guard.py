@@ -1,0 +1,188 @@
+"""The guard of an instance: whether it may run without tokens, who is let in, and who has to leave again.
+
+Theory of operation. A connection shows its token once; the guard remembers it with the way to end the connection. Keys
+are read again when their file has changed (`refresh`, called by the clock): new keys are good from then on, connections
+whose token or key was taken back end. A file that cannot be read then changes nothing, and is told once. A token's
+expiry ends nothing that is under way; it only opens nothing new.
+
+Without keys, and only where the port is bound to loopback, everybody is let in.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from lingua_scheduler.core.access import AccessError, Grant, Kind, Scope, check_time
+from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
+from lingua_scheduler.runtime.clock import Clock
+from lingua_scheduler.runtime.config import Config, ConfigError, SecurityConfig
+from lingua_scheduler.runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from lingua_scheduler.scheduler.auth.keys import KeyRing
+
+_log = get_logger("scheduler.auth")
+
+OPEN_DOOR = "authentication is off: every program and every user of this machine can speak, listen and be a node"
+_ORIGIN = re.compile(r"https?://([^/@\s]+)")
+
+Stamp = tuple[int, int, int]
+
+
+class Guard:
+    """Lets in and sends away. `is_on` is False where everybody may."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        """ConfigError, in one line, where the keys cannot be used, or are missing where they must not."""
+        security = config.security
+        self._clock = clock
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in security.allowed_origins)
+        self._security = security
+        self._path = Path(security.keys_file) if security.keys_file else None
+        self._stamp = _stamp(self._path)
+        self._ring = configured_keys(security)
+        self._held: dict[object, tuple[Grant, Callable[[], None]]] = {}
+        self.is_on = _must_be_on(config, has_keys=self._ring is not None)
+
+    # ------------------------------------------------------------------------------- who is let in
+
+    def client(self, token: str | None, scope: Scope, *, resumes: bool = False) -> Grant | None:
+        """The grant of a client; None where none is needed. PeerError UNAUTHORIZED where it has none.
+
+        A session goes on with a token that has expired meanwhile: its resume token shows whose it is.
+        """
+        if not self.is_on:
+            return None
+        try:
+            grant = self._grant(token, "client", may_be_expired=resumes)
+            grant.check_scope(scope)
+        except AccessError as error:
+            raise unauthorized(error) from None
+        return grant
+
+    def node(self, token: str | None) -> Grant | None:
+        """As `client`, for a node; which ids it may take is in the grant."""
+        if not self.is_on:
+            return None
+        try:
+            return self._grant(token, "node")
+        except AccessError as error:
+            raise unauthorized(error) from None
+
+    def admin(self, authorization: str) -> str | None:
+        """Why the header `Authorization` is not an administrator's; None where it is. Only asked where `is_on`."""
+        scheme, _, token = authorization.partition(" ")
+        try:
+            self._grant(token.strip() if scheme.lower() == "bearer" else None, "admin")
+        except AccessError as error:
+            return str(error)
+        return None
+
+    def is_own_page(self, request: web.Request) -> bool:
+        """Whether no browser sends this, or one that shows a page of this port or of an allowed origin."""
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return True
+        found = _ORIGIN.fullmatch(origin.lower())
+        return found is not None and (found[1] == request.host.lower() or found[0] in self._origins)
+
+    def _grant(self, token: str | None, kind: Kind, *, may_be_expired: bool = False) -> Grant:
+        if not token:
+            raise AccessError("a token is needed")
+        assert self._ring is not None, "nobody is asked for a token where there are no keys"
+        grant = self._ring.verify(token)
+        check_time(grant.claims, self._clock.wall_ms() // 1000, may_be_expired=may_be_expired)
+        if grant.claims.kind != kind:
+            raise AccessError(f"the token's kind is {grant.claims.kind}, not {kind}")
+        return grant
+
+    # ------------------------------------------------------------------------------- who has to leave
+
+    def hold(self, holder: object, grant: Grant | None, end: Callable[[], None]) -> None:
+        """`end` is called, once, when the token is taken back while its holder is connected."""
+        if grant is not None:
+            self._held[holder] = grant, end
+
+    def let_go(self, holder: object) -> None:
+        self._held.pop(holder, None)
+
+    def refresh(self) -> None:
+        """Read the keys again if their file has changed."""
+        if self._path is None or (stamp := _stamp(self._path)) == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            ring = configured_keys(self._security)
+        except ConfigError as error:
+            _log.error("keys not read again; those of before stay good", cause=str(error))
+            return
+        assert ring is not None, "a file is named"
+        self._ring = ring
+        ended = [holder for holder, (grant, _) in self._held.items() if not ring.is_good(grant)]
+        _log.info("keys read again", keys=sorted(ring.keys), revoked=len(ring.revoked), ended=len(ended))
+        for holder in ended:
+            _, end = self._held.pop(holder)
+            end()
+
+
+def configured_keys(security: SecurityConfig) -> "KeyRing | None":
+    """The keys of the file and of the environment together; None where neither is named. ConfigError where unusable."""
+    if not security.keys and not security.keys_file:
+        return None
+    # What checks signatures takes a third of a second to load: whoever has no keys does without.
+    from lingua_scheduler.scheduler.auth.keys import KeyRing, parse_keys, read_keys  # noqa: PLC0415
+
+    fixed = parse_keys(security.keys) if security.keys else KeyRing({})
+    if not security.keys_file:
+        return fixed
+    read = read_keys(Path(security.keys_file))
+    if both := read.keys.keys() & fixed.keys.keys():
+        raise ConfigError(f"security.keys: {min(both)} is also in {security.keys_file}")
+    return KeyRing(read.keys | fixed.keys, read.revoked)
+
+
+def unauthorized(error: AccessError) -> PeerError:
+    return PeerError(ErrorCode.UNAUTHORIZED, f"{error}. {HINTS[ErrorCode.UNAUTHORIZED].en}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address, or are behind it."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _must_be_on(config: Config, *, has_keys: bool) -> bool:
+    mode, host = config.security.auth, config.server.host
+    if mode == "on" and not has_keys:
+        raise ConfigError('security.auth = "on" needs keys: `lingua token key` makes one for security.keys_file')
+    if has_keys and mode != "off":
+        return True
+    if is_loopback(host):
+        return False
+    if mode == "off":
+        raise ConfigError(f'security.auth = "off" is only for loopback, and server.host is {host}')
+    raise ConfigError(
+        f"server.host is {host}, beyond loopback, and no keys are configured: anybody could listen. "
+        "`lingua token key` makes one for security.keys_file"
+    )
+
+
+def _stamp(path: Path | None) -> Stamp | None:
+    """What changes when the file does; None where it is not there."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
