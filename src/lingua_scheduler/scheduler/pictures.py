@@ -1,6 +1,6 @@
 """How the fleet is put for `/api/v1` and the pages: what the store holds and what instances report, as plain rows."""
 
-import json
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def pictures(fleet: Fleet) -> dict[str, Row]:
         "pools": {"pools": [_pool_row(pool) for pool in fleet.pools]},
         "sessions": {"sessions": msgspec.to_builtins(rows), "total": sessions},
         "jobs": {"jobs": msgspec.to_builtins(jobs)},
-        "models": _models(nodes),
+        "models": _models(fleet.nodes),
         "metrics": _metrics(fleet),
     }
 
@@ -198,17 +198,19 @@ def _metrics(fleet: Fleet) -> Row:
     }
 
 
-def _models(nodes: list[Row]) -> Row:
+def _models(nodes: list[NodeSnapshot]) -> Row:
     """What is installed in the fleet, each model and service once, with how many nodes have it."""
     models: Counter[tuple[str, ...]] = Counter()
     services: Counter[tuple[str, ...]] = Counter()
-    for node in nodes:
-        models.update({_named(one, "kind", "model_id", "src_lang", "tgt_lang", "version") for one in node["models"]})
-        services.update({_named(one, "type", "service_id", "device", "version", "status") for one in node["services"]})
+    for text, count in Counter(node.details for node in nodes).items():  # nodes alike are looked at once
+        told = _details(text)
+        for one in {_named(row, "kind", "model_id", "src_lang", "tgt_lang", "version") for row in told["models"]}:
+            models[one] += count
+        for one in {_named(row, "type", "service_id", "device", "version", "status") for row in told["services"]}:
+            services[one] += count
     return {
         "models": _counted(models, "kind", "model_id", "src", "tgt", "version"),
         "services": _counted(services, "type", "service_id", "device", "version", "status"),
-        "types": dict(Counter(service for node in nodes for service in node["capabilities"])),
     }
 
 
@@ -223,29 +225,40 @@ def _named(row: Row, *names: str) -> tuple[str, ...]:
 
 def node_row(node: NodeSnapshot) -> Row:
     """A node as `/api/v1` tells of it."""
-    details = cast("Row", json.loads(node.details or "{}"))
     return {
         "node_id": node.node_id,
         "status": node.status,
         "instance_id": node.instance_id,
         "protocol": node.protocol,
         "zone": node.zone,
-        "loads": {"reported": node.load, **json.loads(node.usage or "{}")},
+        "loads": {"reported": node.load, **msgspec.json.decode(node.usage or "{}")},
         "current_jobs": node.reserved,
         "max_concurrent_jobs": node.capacity,
         "last_heartbeat": node.last_heartbeat_ms,
         "registered_at": node.registered_ms,
         "asr_languages": node.asr,
         "tts_languages": node.tts,
-        "pairs": [f"{src}:{tgt}" for src, tgt in node.pairs],
-        "services": details.get("services", []),
+        "pairs": _pairs(node.pairs),
         "capabilities": node.services,
         "unavailable_until": node.unavailable_until_ms,
-        "hardware": details.get("hardware", {}),
-        "models": details.get("models", []),
-        "version": details.get("version", ""),
-        "platform": details.get("platform", ""),
+        **_details(node.details),
     }
+
+
+# Both are kept from round to round, and shared by nodes that are alike: of thousands each round would take a second.
+
+
+@functools.lru_cache(maxsize=4096)
+def _details(text: str) -> Row:
+    """What a node said of itself when it registered. Not to be changed."""
+    told = cast("Row", msgspec.json.decode(text or "{}"))
+    empty: Row = {"services": [], "hardware": {}, "models": [], "version": "", "platform": ""}
+    return empty | {name: value for name, value in told.items() if name in empty}
+
+
+@functools.lru_cache(maxsize=4096)
+def _pairs(pairs: tuple[tuple[str, str], ...]) -> list[str]:
+    return [f"{src}:{tgt}" for src, tgt in pairs]
 
 
 def _short(row: Row) -> Row:

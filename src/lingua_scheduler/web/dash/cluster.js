@@ -9,6 +9,8 @@ import { ago, d, number, percent, span, word } from "./words.js";
 
 const STATUS_TONES = { ready: "good", degraded: "warn", draining: "warn", registering: "", suspect: "bad", offline: "bad", gone: "bad" };
 const GONE_SHOWN_MS = 120_000;
+const SESSIONS_SHOWN = { wide: 100, narrow: 12 };
+const narrow = matchMedia("(max-width: 46rem)");
 
 export class ClusterView {
   root = element("div", "stack");
@@ -45,8 +47,9 @@ export class ClusterView {
     if (cluster) this.#instances.update(cluster.instances.map((row) => ({ ...row, here: feed.tick.instance_id })));
     this.#fillNodes(feed);
     if (sessions) {
-      this.#sessions.update(sessions.sessions);
-      setText(this.#sessionsPanel.querySelector(".count"), shownOf(sessions.sessions.length, sessions.total));
+      const shown = sessions.sessions.slice(0, narrow.matches ? SESSIONS_SHOWN.narrow : SESSIONS_SHOWN.wide);
+      this.#sessions.update(shown);
+      setText(this.#sessionsPanel.querySelector(".count"), shownOf(shown.length, sessions.total));
     }
   }
 
@@ -83,7 +86,7 @@ function instanceTable() {
     },
     { label: d("col.status"), sign: standing, node: (row) => chip(d(`instances.${standing(row)}`), tones[standing(row)]) },
     { label: d("col.host"), text: ({ hostname, pid }) => (hostname ? `${hostname} · ${pid}` : "–") },
-    { label: d("col.version"), text: ({ version }) => version || "–" },
+    { label: d("col.version"), text: ({ version }) => version || "–", className: "minor" },
     { label: d("col.uptime"), text: ({ uptime_seconds, is_online }) => (is_online ? span(uptime_seconds * 1000) : "–"), isNumber: true },
     { label: d("col.nodes"), text: ({ nodes_owned }) => number(nodes_owned), isNumber: true },
     { label: d("col.sessions"), text: ({ sessions_owned }) => number(sessions_owned), isNumber: true },
@@ -131,10 +134,10 @@ function nodeTable() {
       node: (row) => (isGone(row) ? dash() : gauge(d("col.load"), row.loads.reported, percent(row.loads.reported))),
     },
     {
-      label: d("col.services"), sign: ({ capabilities = [] }) => capabilities.join(" "),
+      label: d("col.services"), className: "minor", sign: ({ capabilities = [] }) => capabilities.join(" "),
       node: ({ capabilities = [] }) => chips(capabilities),
     },
-    { label: d("col.instance"), text: ({ instance_id }) => instance_id ?? "–", className: "id" },
+    { label: d("col.instance"), text: ({ instance_id }) => instance_id ?? "–", className: "id minor" },
     { label: d("col.heartbeat"), text: ({ last_heartbeat, nowMs }) => ago(nowMs - last_heartbeat), isNumber: true, className: "quiet" },
     { label: d("col.action"), sign: (row) => `${row.status} ${row.mayControl}`, node: controlButton },
   ], ({ node_id }) => node_id, d("nodes.none"));
@@ -165,13 +168,13 @@ function sessionTable() {
   return new Table(d("sessions.title"), [
     { label: d("col.session"), text: ({ session }) => session, className: "id" },
     { label: d("col.pair"), text: ({ src_lang, tgt_lang, mode }) => `${src_lang} ${mode === "one_way" ? "→" : "↔"} ${tgt_lang}` },
-    { label: d("col.mode"), text: ({ mode }) => word("mode", mode) },
+    { label: d("col.mode"), text: ({ mode }) => word("mode", mode), className: "minor" },
     {
       label: d("col.status"), sign: ({ is_connected }) => String(is_connected),
       node: ({ is_connected }) => chip(d(is_connected ? "sessions.connected" : "sessions.away"), is_connected ? "good" : "warn"),
     },
     { label: d("col.open"), text: ({ jobs_open }) => number(jobs_open), isNumber: true },
-    { label: d("col.platform"), text: ({ platform }) => platform },
-    { label: d("col.instance"), text: ({ instance_id }) => instance_id, className: "id" },
+    { label: d("col.platform"), text: ({ platform }) => platform, className: "minor" },
+    { label: d("col.instance"), text: ({ instance_id }) => instance_id, className: "id minor" },
   ], ({ session, instance_id }) => `${instance_id} ${session}`, d("sessions.none"));
 }
