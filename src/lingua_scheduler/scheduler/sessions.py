@@ -296,6 +296,7 @@ def session_config(config: Config) -> SessionConfig:
         session_idle_ms=cut.session_idle_seconds * 1000,
         close_grace_ms=cut.close_grace_ms,
         resume_window_ms=cut.resume_window_seconds * 1000,
+        resume_flush_ms=cut.resume_flush_ms,
     )
 
 

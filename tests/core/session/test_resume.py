@@ -4,10 +4,11 @@ from lingua_scheduler.core.session import events as ev
 from lingua_scheduler.core.session.life import Life
 from lingua_scheduler.core.utterance import FinalizeReason
 from lingua_scheduler.protocol.messages import AudioAck, MissingResult, SessionResumeAck, TranslationResult
-from tests.core.session.support import DEFAULTS, ES, PT, Scene, job_id, messages, of, results
+from tests.core.session.support import DEFAULTS, ES, PT, Scene, job_id, messages, of, results, small
 
 IDLE_MS = DEFAULTS.session_idle_ms
 RESUME_MS = DEFAULTS.resume_window_ms
+FLUSH_MS = DEFAULTS.resume_flush_ms
 
 
 # ----------------------------------------------------------------------------------------------- resume
@@ -44,11 +45,85 @@ def test_audio_that_is_sent_again_after_a_resume_is_processed_once():
     scene = Scene()
     scene.say(300)
     scene.handle(ev.ConnectionLost())
+    scene.wait(FLUSH_MS)
     ack = messages(scene.handle(ev.Resumed(0, "token")), SessionResumeAck)[0]
     assert ack.next_seq == 1
     scene.handle(ev.ChunkArrived(0, bytes(3200), is_final=False))
     scene.say(200, final=True)
     assert scene.ended() == [(0, FinalizeReason.SESSION_CLOSE, 300), (1, FinalizeReason.IS_FINAL, 200)]
+
+
+def test_who_comes_back_in_the_middle_of_a_word_goes_on_with_it():
+    scene = Scene()
+    scene.say(300)
+    assert not scene.handle(ev.ConnectionLost())
+    assert not scene.wait(FLUSH_MS - 1)
+    effects = scene.handle(ev.Resumed(0, "token"))
+    assert messages(effects, SessionResumeAck)[0].next_seq == 1
+    assert not messages(effects, AudioAck), "the client keeps what is still being collected"
+    scene.handle(ev.ChunkArrived(0, bytes(3200), is_final=False))
+    scene.say(200, final=True)
+    assert scene.ended() == [(0, FinalizeReason.IS_FINAL, 500)]
+
+
+def test_who_does_not_come_back_at_once_has_said_what_was_heard():
+    scene = Scene()
+    scene.say(300)
+    scene.handle(ev.ConnectionLost())
+    effects = scene.wait(FLUSH_MS)
+    assert [type(effect) for effect in effects] == [ev.StartJob]
+    assert scene.ended() == [(0, FinalizeReason.SESSION_CLOSE, 300)]
+    assert scene.state is Life.AWAY
+
+
+def test_the_pause_clock_stands_still_while_a_word_waits_for_its_client():
+    """What is said meanwhile is with the client, so silence here means nothing."""
+    scene = Scene()
+    scene.say(300)
+    scene.wait(DEFAULTS.pause_ms - 1)
+    scene.handle(ev.ConnectionLost())
+    scene.wait(FLUSH_MS - 1)
+    scene.handle(ev.Resumed(0, "token"))
+    assert not scene.wait(DEFAULTS.pause_ms + DEFAULTS.hangover_auto_ms - 1)
+    scene.say(200, final=True)
+    assert scene.ended() == [(0, FinalizeReason.IS_FINAL, 500)]
+
+
+def test_a_resume_beats_a_wait_for_it_that_nobody_looked_at():
+    scene = Scene()
+    scene.say(300)
+    scene.handle(ev.ConnectionLost())
+    scene.jump(10 * FLUSH_MS)
+    scene.handle(ev.Resumed(0, "token"))
+    scene.say(200, final=True)
+    assert scene.ended() == [(0, FinalizeReason.IS_FINAL, 500)]
+
+
+def test_a_pause_that_was_long_enough_waits_for_nobody():
+    scene = Scene()
+    scene.say(300)
+    scene.wait(DEFAULTS.pause_ms)
+    scene.handle(ev.ConnectionLost())
+    assert scene.ended() == [(0, FinalizeReason.TIMEOUT, 300)]
+
+
+def test_a_word_that_waits_ends_with_its_session_and_is_no_open_utterance_before():
+    scene = Scene(config=small(resume_window_ms=1000))
+    scene.say(300)
+    scene.handle(ev.ConnectionLost())
+    state = scene.machine.snapshot()
+    assert (state.index_highest, state.sealed_seq, state.open) == (-1, -1, ()), "another instance begins with it anew"
+    effects = scene.wait(1000)
+    assert of(effects, ev.CancelJob) == [ev.CancelJob(job_id(0), "job_timeout")]
+    assert scene.ended() == [(0, FinalizeReason.SESSION_CLOSE, 300)]
+    assert scene.state is Life.ENDED
+
+
+def test_without_the_wait_a_lost_connection_ends_the_word_at_once():
+    scene = Scene(config=small(resume_flush_ms=0))
+    scene.say(300)
+    scene.handle(ev.ConnectionLost())
+    assert scene.ended() == [(0, FinalizeReason.SESSION_CLOSE, 300)]
 
 
 def test_a_takeover_by_a_new_connection_cuts_nothing():

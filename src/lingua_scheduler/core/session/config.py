@@ -58,6 +58,8 @@ class SessionConfig:
     close_grace_ms: int = 10_000
     """How long results are awaited after `session_close`."""
     resume_window_ms: int = 60_000
+    resume_flush_ms: int = 1500
+    """1.1: speech that a lost connection interrupts waits so long for its client; 0: it ends at once."""
 
     def __post_init__(self) -> None:
         collected_bytes_max = self.max_utterance_bytes + 2 * self.max_chunk_bytes

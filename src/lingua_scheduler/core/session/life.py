@@ -35,7 +35,7 @@ class Life(StrEnum):
     CLOSING = "CLOSING"
     """Nothing more is said; what is pending is delivered, then the session ends. [grace]"""
     AWAY = "AWAY"
-    """1.1: the connection is lost and may come back; results are kept. [resume window]"""
+    """1.1: the connection is lost and may come back; results are kept. [resume window, resume flush]"""
     QUIET = "QUIET"
     """1.0: the connection is lost for good; jobs finish for whoever else listens. [grace]"""
     ENDED = "ENDED"

@@ -19,7 +19,9 @@ Life of a session (tables in `life.py`):
 | QUIET (1.0) | – | have nobody to go to | nothing is pending, or `close_grace_ms` is over |
 | ENDED | – | – | `EndSession` was the last effect |
 
-While OPEN the audio is SILENT, SPEAKING or ENDING (`endpointing.py`). Leaving OPEN flushes what is collected.
+While OPEN the audio is SILENT, SPEAKING or ENDING (`endpointing.py`). Leaving OPEN flushes what is collected; but who
+loses the connection in the middle of speech may come back at once (1.1): until `resume_flush_ms` are over nothing ends
+the utterance, and a resume goes on with it.
 
 Timers, each a field, none a task:
 
@@ -27,7 +29,7 @@ Timers, each a field, none a task:
 |---|---|---|
 | pause, hangover | the utterance has ended | before any event that comes later |
 | gap hold | a result was held back for too long by an unfinished one | before any event that comes later |
-| idle, grace, resume window, drain | the session's life goes on or ends | on `TimeReached` only |
+| idle, grace, resume window, resume flush, drain | the session's life goes on or ends | on `TimeReached` only |
 
 Who wins: time beats what comes after it, so a chunk after the window opens the next utterance even if no timer was
 looked at; but a message beats a timer of the session's *life* that was not looked at: who speaks is alive.
@@ -52,6 +54,7 @@ from lingua_scheduler.core.session import events as ev
 from lingua_scheduler.core.session import replies
 from lingua_scheduler.core.session.backlog import Backlog
 from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
+from lingua_scheduler.core.session.endpointing import Speech
 from lingua_scheduler.core.session.life import FROM_CLIENT, RULES, TRANSITIONS, Life, Rule
 from lingua_scheduler.core.session.listening import Listening
 from lingua_scheduler.core.session.outbox import Result
@@ -82,6 +85,7 @@ class SessionMachine:
         "_config",
         "_drain_at_ms",
         "_ends_at_ms",
+        "_flush_at_ms",
         "_identity",
         "_is_farewell_said",
         "_is_outage_told",
@@ -105,6 +109,8 @@ class SessionMachine:
         self._last_message_ms: int | None = None
         self._ends_at_ms = 0
         """Not OPEN: when waiting is over."""
+        self._flush_at_ms: int | None = None
+        """AWAY: until when the speech that was being collected waits for its client."""
         self._drain_at_ms: int | None = None
         self._closed_by: ClosedBy | None = None
         self._is_farewell_said = False
@@ -214,7 +220,8 @@ class SessionMachine:
         """AssertionError where an invariant is broken."""
         self._listening.check()
         assert self._voice.is_connected == (self.state in (Life.OPEN, Life.CLOSING))
-        if self.state is not Life.OPEN:
+        assert self._flush_at_ms is None or self.state is Life.AWAY
+        if self.state is not Life.OPEN and self._flush_at_ms is None:
             assert self._listening.intake.index is None, "leaving OPEN flushes what was collected"
         if self.state is Life.ENDED:
             assert not self._backlog.delivery.slots, "a session ends when nothing is pending"
@@ -227,12 +234,14 @@ class SessionMachine:
         """What the time since the last event has decided already."""
         if self._last_message_ms is None:
             self._last_message_ms = now_ms
-        self._listening.pass_time(now_ms, out)
+        if self._flush_at_ms is None:
+            self._listening.pass_time(now_ms, out)
         self._backlog.announce_gaps(now_ms, out)
         self._wake_ms = min(self._deadlines())
 
     def _deadlines(self) -> list[int]:
-        deadlines = [self._listening.intake.endpointing.deadline_ms(), self._backlog.delivery.deadline_ms()]
+        speech_ms = self._listening.intake.endpointing.deadline_ms() if self._flush_at_ms is None else self._flush_at_ms
+        deadlines = [speech_ms, self._backlog.delivery.deadline_ms()]
         if self.state is not Life.OPEN:
             deadlines.append(self._ends_at_ms)
         elif self._last_message_ms is not None:
@@ -240,6 +249,9 @@ class SessionMachine:
         return [deadline for deadline in deadlines if deadline is not None]
 
     def _on_time_reached(self, now_ms: int, out: Effects) -> None:
+        if self._flush_at_ms is not None and now_ms >= min(self._flush_at_ms, self._ends_at_ms):
+            self._flush_at_ms = None
+            self._listening.flush(now_ms, out)
         if self.state is not Life.OPEN:
             if now_ms >= self._ends_at_ms:
                 self._backlog.conclude_all("job_timeout", now_ms, out)
@@ -362,8 +374,12 @@ class SessionMachine:
         self._enter(Life.CLOSING)
 
     def _on_connection_lost(self, now_ms: int, out: Effects) -> None:
-        self._listening.flush(now_ms, out)
-        self._listening.intake.endpointing.restart(now_ms)
+        endpointing = self._listening.intake.endpointing
+        if self._identity.protocol == "1.1" and self._config.resume_flush_ms and endpointing.state is Speech.SPEAKING:
+            self._flush_at_ms = now_ms + self._config.resume_flush_ms
+        else:
+            self._listening.flush(now_ms, out)
+        endpointing.restart(now_ms)
         if self._identity.protocol == "1.1":
             self._enter(Life.AWAY)
             self._ends_at_ms = now_ms + self._config.resume_window_ms
@@ -378,6 +394,9 @@ class SessionMachine:
             return
         if self.state is Life.AWAY:
             self._enter(Life.OPEN if self._closed_by is None else Life.CLOSING)
+        if self._flush_at_ms is not None:
+            self._flush_at_ms = None
+            self._listening.intake.endpointing.restart(now_ms)  # nobody knows what was said meanwhile
         self._ends_at_ms = now_ms + self._config.close_grace_ms
         self._is_farewell_said = False
         kept = self._backlog.replay(event.last_result_seq)
