@@ -160,6 +160,25 @@ async def test_dead_letters_are_redelivered_and_deleted(redis_url: str, processe
         await wait_until(is_empty, "the redelivered messages to be dealt with")
 
 
+async def test_an_operators_token_opens_what_is_closed(redis_url: str, processes: Processes, tmp_path: Path):
+    keys = str(tmp_path / "keys.toml")
+    await processes.lingua("token", "key", "--keys", keys).wait_exit()
+    admin = processes.lingua("token", "admin", "--keys", keys)
+    assert await admin.wait_exit() == 0
+    environment = {"LINGUA_SECURITY__KEYS_FILE": keys}
+    scheduler = processes.lingua("serve", "--redis", redis_url, "--port", "0", env=environment)
+    url = (await scheduler.wait_output("listening on")).split()[-1]
+    async with chromium() as browser, open_page(browser, f"{url}/cluster?lang=en", **DESK) as page:
+        note = page.get_by_text("Read only:")
+        await expect(note).to_be_visible()
+        for token, is_open in (("nonsense", False), (admin.stdout.strip(), True)):
+            await page.get_by_role("button", name="Operator token").click()
+            await page.get_by_label("Token", exact=True).fill(token)
+            await page.get_by_role("button", name="Keep for this tab").click()
+            await expect(page.locator("#state")).to_have_text("Live")
+            await expect(note).to_be_visible(visible=not is_open)
+
+
 async def test_a_scheduler_that_goes_away_is_told(redis_url: str, processes: Processes):
     async with (
         fleet(processes, redis_url) as running,
