@@ -151,6 +151,7 @@ def _tell(console: Console, url: str, *, is_open: bool) -> None:
     socket = url.replace("http://", "ws://")
     console.line(f"{console.paint('listening', 'green')} on {console.paint(url, 'bold')}")
     console.line(f"  web page   {url}/")
+    console.line(f"  dashboards {url}/dashboard")
     console.line(f"  clients    {socket}/ws/session      lingua translate FILE --url {socket} --from en --to pt")
     console.line(f"  nodes      {socket}/ws/node         lingua node --url {socket}/ws/node")
     if is_open:
