@@ -141,7 +141,10 @@ def _told(event: ev.SessionEvent) -> dict[str, Any]:
 def _story(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One random life of a session, with a scheduler and a network that behave anyhow."""
     rng = random.Random(seed)
-    init = wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lang="pt", protocol_version="1.1")
+    token = "t.o.k" if seed % 2 else None
+    init = wire.SessionInit(
+        client_version="t", platform="t", src_lang="en", tgt_lang="pt", protocol_version="1.1", token=token
+    )
     world = Recording(ClientMachine(init, Limits(ring_bytes_max=2000), _Latest(), epoch_ms=0))
     world.happen(ev.Started())
     world.wait(0)

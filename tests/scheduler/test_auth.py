@@ -14,10 +14,12 @@ from lingua_scheduler.core.access import Claims
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.protocol.ids import NodeId
+from lingua_scheduler.protocol.ids import NodeId, SessionId
 from lingua_scheduler.runtime.config import Config, ConfigError
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.scheduler.auth.keys import new_key_entry
+from lingua_scheduler.store.embedded import EmbeddedRedis
+from lingua_scheduler.store.records import Word
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import ClientPeer, NodePeer, Peers, registration
 from tests.support.tokens import KeyFile, later_s
@@ -166,6 +168,29 @@ async def test_a_session_is_not_resumed_with_another_tenants_token(peers: Peers,
     again = await peers.client()
     await again.send(msgspec.structs.replace(ask, token=keys.client("acme")))
     assert (await again.wait_for(wire.SessionResumeAck)).session_id == ack.session_id
+
+
+async def test_nor_on_another_instance(
+    peers: Peers, keys: KeyFile, scheduler: Scheduler, config: Config, redis: EmbeddedRedis
+):
+    owner = await peers.client()
+    ack = await owner.open(token=keys.client("acme"), protocol_version="1.1")
+    await wait_until(lambda: _is_recorded(scheduler, SessionId(ack.session_id)), "the session's record")
+    ask = wire.SessionResume(session_id=ack.session_id, resume_token=ack.resume_token or "", last_result_seq=0)
+    async with Scheduler.start(config, redis.url) as other, Peers.of(other.url) as at_other:
+        thief = await at_other.client()
+        await thief.send(msgspec.structs.replace(ask, token=keys.client("other")))
+        assert (await thief.wait_for(wire.ErrorMessage)).code is ErrorCode.INVALID_SESSION
+        await owner.send(wire.ClientHeartbeat(session_id=ack.session_id, timestamp=1))
+        await owner.wait_for(wire.ServerHeartbeat)
+        again = await at_other.client()
+        await again.send(msgspec.structs.replace(ask, token=keys.client("acme")))
+        await again.wait_for(wire.SessionResumeAck)
+
+
+async def _is_recorded(scheduler: Scheduler, session_id: SessionId) -> bool:
+    claim = await scheduler.context.store.sessions.claim(session_id, scheduler.context.instance_id, "x", "y")
+    return claim.word is Word.REFUSED
 
 
 async def test_an_expired_token_resumes_and_opens_nothing(peers: Peers, keys: KeyFile):

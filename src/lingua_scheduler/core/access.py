@@ -1,5 +1,6 @@
 """What a token says, and what its bearer may therefore do. Signatures are checked by `scheduler/auth/keys.py`."""
 
+import base64
 from collections.abc import Iterable
 from typing import Literal
 
@@ -52,11 +53,6 @@ class Grant(msgspec.Struct, frozen=True):
     def tenant_id(self) -> TenantId:
         return TenantId(self.claims.tenant)
 
-    @property
-    def fixed_node_id(self) -> NodeId | None:
-        """The only id that the node may take; None where it may choose."""
-        return None if self.claims.node.endswith(WILDCARD) else NodeId(self.claims.node)
-
     def check_languages(self, wanted: Iterable[Language | str | None]) -> None:
         """AccessError where one of them is not allowed. None, empty and `auto` are no languages."""
         allowed = {language(code) for code in self.claims.languages}
@@ -71,6 +67,10 @@ class Grant(msgspec.Struct, frozen=True):
     def may_be(self, node_id: str) -> bool:
         pattern = self.claims.node
         return node_id.startswith(pattern[:-1]) if pattern.endswith(WILDCARD) else node_id == pattern
+
+    def node_id(self, fresh: NodeId) -> NodeId:
+        """An id that a node without one may take; `fresh` is unlike any other."""
+        return _node_id(self.claims.node, fresh)
 
 
 def check_shape(claims: Claims) -> None:
@@ -96,6 +96,24 @@ def check_time(claims: Claims, now_s: int, *, may_be_expired: bool = False) -> N
         raise AccessError("the token is not good yet")
     if claims.exp <= now_s - LEEWAY_S and not may_be_expired:
         raise AccessError("the token has expired")
+
+
+def node_id_of(token: str, fresh: NodeId) -> NodeId:
+    """An id that a node's own token allows, as far as it can be read; `fresh` is unlike any other."""
+    try:
+        payload = token.split(".")[1]
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Claims)
+        check_shape(claims)
+    except (IndexError, ValueError, msgspec.DecodeError, AccessError):
+        return fresh  # not of this form: whoever is shown it will say what it is worth
+    return _node_id(claims.node, fresh) if claims.kind == "node" else fresh
+
+
+def _node_id(pattern: str, fresh: NodeId) -> NodeId:
+    if not pattern.endswith(WILDCARD):
+        return NodeId(pattern)
+    start = pattern.removesuffix(WILDCARD)
+    return fresh if fresh.startswith(start) else NodeId(f"{start}{fresh.removeprefix('node-')}")
 
 
 def token_among(subprotocols: Iterable[str]) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
+from lingua_scheduler.core.access import node_id_of
 from lingua_scheduler.node import capabilities
 from lingua_scheduler.node.aggregation.utterances import UtteranceAggregator
 from lingua_scheduler.node.engines.base import EngineError, Stage
@@ -303,7 +304,7 @@ def _settings(config: NodeConfig) -> LinkSettings:
         raise ConfigError(f"node.node_id {config.node_id!r}: letters, digits, dots and dashes, at most 128")
     if config.capacity < 0:
         raise ConfigError(f"node.capacity {config.capacity}: how many jobs at once, or 0 to have it measured")
-    node_id = NodeId(config.node_id) if config.node_id else new_node_id()
+    node_id = NodeId(config.node_id) if config.node_id else node_id_of(config.token, new_node_id())
     return LinkSettings(check_url(config.url), node_id, max(1, config.heartbeat_interval_seconds) * 1000)
 
 

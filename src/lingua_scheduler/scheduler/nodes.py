@@ -12,7 +12,7 @@ from typing import Literal, Protocol, assert_never
 import msgspec
 from aiohttp import web
 
-from lingua_scheduler.core.access import AccessError, Grant
+from lingua_scheduler.core.access import AccessError
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
@@ -277,17 +277,11 @@ class NodeConnection:
         if grant is None:
             return message
         if not message.node_id:
-            message = msgspec.structs.replace(message, node_id=grant.fixed_node_id or self._fresh_id(grant))
+            message = msgspec.structs.replace(message, node_id=grant.node_id(ids.new_node_id()))
         if not grant.may_be(message.node_id or ""):
             raise unauthorized(AccessError("the token is of another node"))
         self._context.guard.hold(self, grant, self._token_taken_back)
         return msgspec.structs.replace(message, token=None)
-
-    @staticmethod
-    def _fresh_id(grant: Grant) -> NodeId:
-        """One that begins as the token says."""
-        fresh = ids.new_node_id()
-        return fresh if grant.may_be(fresh) else NodeId(f"{grant.claims.node[:-1]}{fresh.removeprefix('node-')}")
 
     def _token_taken_back(self) -> None:
         self._bar("the token was revoked")

@@ -53,7 +53,7 @@ async function begin(start) {
   made.addEventListener("level", ({ detail }) => showLevel(detail.value));
   made.addEventListener("latency", ({ detail }) => showLatency(detail.ms));
   made.addEventListener("notice", ({ detail }) => tell(detail));
-  made.addEventListener("end", () => onEnd(made));
+  made.addEventListener("end", ({ detail }) => onEnd(made, detail.error));
   conversation.setColumns({ mode, from: languages.from, to: languages.to });
   show();
   try {
@@ -76,16 +76,18 @@ function makePlan() {
     format,
     processing: asked.get("mic") !== "raw",
     deviceId: settings.get("device", ""),
+    token: settings.token,
     platform: `web-${pageLanguage()}`,
     isAloud: () => byId("aloud").checked,
   };
 }
 
-function onEnd(made) {
+function onEnd(made, error) {
   if (talk !== made) return;
   talk = null;
   room.left();
   show(made.state);
+  if (error?.code === "UNAUTHORIZED") settings.askForToken();
 }
 
 function enterRoom(enter) {

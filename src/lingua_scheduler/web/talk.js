@@ -27,7 +27,7 @@ import { Speaker } from "./sound/speaker.js";
 const LOUD = 4000; // the loudness that fills the level meter
 const PARTIALS_MS = 300;
 
-// `plan`: {mode, from, to, hear, format, processing, deviceId, platform}. Emits `change`, `level{value}`,
+// `plan`: {mode, from, to, hear, format, processing, deviceId, token, platform}. Emits `change`, `level{value}`,
 // `notice{key, values, tone}`, `latency{ms}`, `message` (those of rooms) and, last, `end{error}`.
 export class Talk extends EventTarget {
   session;
@@ -318,7 +318,7 @@ export class Talk extends EventTarget {
   }
 }
 
-function sessionInit({ mode, from, to, format, platform }) {
+function sessionInit({ mode, from, to, format, platform, token }) {
   const shared = {
     client_version: "lingua-web/1",
     platform,
@@ -328,6 +328,7 @@ function sessionInit({ mode, from, to, format, platform }) {
     binary: true,
     enable_streaming_asr: true,
     partial_update_interval_ms: PARTIALS_MS,
+    ...(token && { token }),
   };
   if (mode !== "two_way_auto") return { ...shared, src_lang: from };
   return { ...shared, src_lang: "auto", mode, lang_a: from, lang_b: to };

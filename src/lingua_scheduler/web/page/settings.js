@@ -5,6 +5,7 @@ import { byId } from "./dom.js";
 import { localise, preferredLanguage, t } from "./i18n.js";
 
 const KEY = "lingua";
+const TOKEN = "lingua-token"; // forgotten with the tab, and shown to nobody but the scheduler
 
 export class Settings extends EventTarget {
   #kept = read();
@@ -29,6 +30,17 @@ export class Settings extends EventTarget {
     }
   }
 
+  get token() {
+    return byId("token").value.trim();
+  }
+
+  // The scheduler wants a token, or another one.
+  askForToken() {
+    byId("token-field").hidden = false;
+    this.#open();
+    byId("token").focus();
+  }
+
   // Show the page as chosen and listen to the dialog. Emits `language` and `device`.
   begin() {
     localise(this.#language);
@@ -36,7 +48,10 @@ export class Settings extends EventTarget {
     byId("page-language").value = this.#language;
     byId("theme").value = this.get("theme", "auto");
     byId("size").value = this.get("size", "normal");
+    byId("token").value = readToken();
+    byId("token-field").hidden = this.token === "";
     byId("settings-open").addEventListener("click", () => this.#open());
+    byId("token").addEventListener("change", () => keepToken(this.token));
     byId("page-language").addEventListener("change", ({ target }) => this.#speak(target.value));
     for (const name of ["theme", "size"]) {
       byId(name).addEventListener("change", ({ target }) => {
@@ -73,6 +88,23 @@ export class Settings extends EventTarget {
     const options = found.map(({ id, label }) => new Option(label, id));
     byId("device").replaceChildren(new Option(t("settings.default"), ""), ...options);
     byId("device").value = found.some(({ id }) => id === this.get("device", "")) ? this.get("device") : "";
+  }
+}
+
+function readToken() {
+  try {
+    return sessionStorage.getItem(TOKEN) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function keepToken(token) {
+  try {
+    if (token) sessionStorage.setItem(TOKEN, token);
+    else sessionStorage.removeItem(TOKEN);
+  } catch {
+    // it holds until the page is closed
   }
 }
 
