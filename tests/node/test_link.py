@@ -16,6 +16,7 @@ from lingua_scheduler.protocol.node import (
     JobAck,
     JobAssign,
     JobCancel,
+    JobPreview,
     JobResult,
     LanguageCapabilities,
     NodeControl,
@@ -34,7 +35,7 @@ class Recorder:
     """An agent that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.got: list[tuple[JobAssign | JobCancel | NodeControl, bytes]] = []
+        self.got: list[tuple[JobAssign | JobPreview | JobCancel | NodeControl, bytes]] = []
         self.jobs: list[ActiveJob] = []
 
     def registration(self) -> NodeRegister:
@@ -61,7 +62,7 @@ class Recorder:
     def registered(self) -> None:
         return
 
-    def receive(self, message: JobAssign | JobCancel | NodeControl, audio: bytes) -> None:
+    def receive(self, message: JobAssign | JobPreview | JobCancel | NodeControl, audio: bytes) -> None:
         self.got.append((message, audio))
 
 

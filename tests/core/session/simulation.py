@@ -118,7 +118,7 @@ class Conversation:
                 case ev.StartJob(spec):
                     self.owed.began(spec, is_whole=spec.utterance.index in self.wholes)
                     self.world.after(self._job_ms(), self._conclude, spec, self._outcome(spec))
-                case ev.CancelJob():
+                case ev.CancelJob() | ev.RestoreAudio() | ev.PreviewSpeech() | ev.SendToRoom() | ev.NoteSpeech():
                     pass
                 case ev.EndSession():
                     self.is_over = True

@@ -59,7 +59,7 @@ class Run:
                 case ev.StartJob(spec):
                     self.owed.began(spec, is_whole=spec.utterance.index in self.wholes)
                     self.jobs.append(spec)
-                case ev.CancelJob():
+                case ev.CancelJob() | ev.RestoreAudio() | ev.PreviewSpeech() | ev.SendToRoom() | ev.NoteSpeech():
                     pass
                 case ev.EndSession():
                     assert effect is effects[-1]
