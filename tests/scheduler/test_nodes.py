@@ -225,9 +225,7 @@ async def test_the_story_of_a_job_names_its_attempts_and_why_each_node(peers: Pe
     assert "closed" in story.causes[1]
 
 
-async def test_the_higher_epoch_is_the_node_in_whatever_order_the_store_answers(
-    peers: Peers, scheduler: Scheduler
-):
+async def test_the_higher_epoch_is_the_node_in_whatever_order_the_store_answers(peers: Peers, scheduler: Scheduler):
     """Two connections of a node were confirmed at once; the older one's answer came last and took the node over."""
     older, newer = await peers.node(), await peers.node()
     await older.register("node-a")
