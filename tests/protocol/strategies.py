@@ -3,7 +3,7 @@
 import typing
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from hypothesis import strategies as st
@@ -34,6 +34,8 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return _PLAIN[hint]
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is Annotated:
+        return of_type(arguments[0])
     if origin is typing.Union or isinstance(hint, UnionType):
         return st.one_of([of_type(one) for one in arguments])
     if origin is list:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingua_scheduler.protocol import codec
+from lingua_scheduler.protocol import bus, codec, kept
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.codec import BinaryChunk, BinaryPing
@@ -60,6 +60,9 @@ def test_every_message_comes_back_as_it_went(name: str, struct: type[wire.Wire],
     frame = codec.encode(message)
     if isinstance(message, node_wire.JobAssign | node_wire.JobPreview):
         message = msgspec.structs.replace(message, audio="")
+        frame = codec.encode(message)
+    if isinstance(message, node_wire.JobResult) and message.tts_audio:  # what is no base64 is left out on arrival
+        message = msgspec.structs.replace(message, tts_audio=codec.encode_audio(message.tts_audio.encode()))
         frame = codec.encode(message)
     assert DIRECTIONS[name][1](frame.decode()) == message
     assert json.loads(frame)["type"] == struct.__struct_config__.tag
@@ -145,6 +148,42 @@ def test_a_number_past_64_bits_can_be_sent_back():
     beat = codec.decode_client('{"type":"client_heartbeat","session_id":"s","timestamp":1' + "0" * 30 + "}")
     assert isinstance(beat, wire.ClientHeartbeat)
     assert codec.encode(wire.ServerHeartbeat(session_id="s", timestamp=beat.timestamp))
+
+
+WITH = (
+    '{"type":"job_result","job_id":"j","attempt_id":1,"node_id":"n","session_id":"s","utterance_index":0,'
+    '"success":true,"trace_id":"t","text_asr":"hello",%s}'
+)
+ODD = {
+    "a number past 64 bits": '"extra":{"a":[18446744073709551616]}',
+    "what nests deep": '"extra":{"a":' + "[" * 900 + "]" * 900 + "}",
+    "audio that is no base64": '"tts_audio":"!!!"',
+    "a fault with a number past 64 bits": '"error":{"code":"X","message":"m","details":-18446744073709551616}',
+}
+
+
+@pytest.mark.parametrize("field", ODD.values(), ids=ODD.keys())
+def test_a_result_goes_on_without_what_cannot_be_passed_on(field: str):
+    result = codec.decode_node(WITH % field)
+    assert isinstance(result, node_wire.JobResult)
+    assert result.text_asr == "hello"
+    assert (result.extra, result.tts_audio, result.error and result.error.details) == (None, None, None)
+    assert bus.decode_bus(bus.encode_bus(bus.ReportJob(node_id="n", report=result)))
+    assert kept.decode_kept(kept.encode_report("n", result))
+
+
+def test_a_result_keeps_what_can_be_passed_on():
+    result = codec.decode_node(WITH % '"extra":{"a":[9223372036854775807,{"b":null}]},"tts_audio":"AAAA"')
+    assert isinstance(result, node_wire.JobResult)
+    assert result.extra == {"a": [9223372036854775807, {"b": None}]}
+    assert result.tts_audio == "AAAA"
+
+
+@pytest.mark.parametrize("signal", ["18446744073709551616", "[" * 900 + "]" * 900])
+def test_a_signal_that_cannot_be_passed_on_is_refused(signal: str):
+    for kind, field in (("webrtc_offer", "sdp"), ("webrtc_answer", "sdp"), ("webrtc_ice", "candidate")):
+        with pytest.raises(PeerError):
+            codec.decode_client(f'{{"type":"{kind}","room_code":"1","to":"s","{field}":{signal}}}')
 
 
 def test_a_refusal_names_the_field():

@@ -8,7 +8,7 @@ import sys
 import typing
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -57,6 +57,8 @@ def _type(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return "·".join(f'"{value}"' for value in arguments)
+    if origin is Annotated:
+        return _type(arguments[0])
     if isinstance(hint, UnionType) or origin is typing.Union:
         return " or ".join(_type(part) for part in arguments if part is not NoneType)
     if origin is list:

@@ -13,8 +13,17 @@ import msgspec
 import pybase64
 
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
-from lingua_scheduler.protocol.messages import AudioChunk, ClientMessage, ServerMessage, Wire
+from lingua_scheduler.protocol.messages import (
+    AudioChunk,
+    ClientMessage,
+    ServerMessage,
+    WebrtcAnswer,
+    WebrtcIce,
+    WebrtcOffer,
+    Wire,
+)
 from lingua_scheduler.protocol.node import JobAssign, JobPreview, JobResult, NodeMessage, SchedulerMessage
+from lingua_scheduler.protocol.plain import is_plain
 
 _T = TypeVar("_T")
 
@@ -72,9 +81,14 @@ def encode_audio(audio: bytes) -> str:
 
 def decode_client(frame: str | bytes) -> ClientMessage | BinaryChunk | BinaryPing:
     """What a client said, from a text frame (`str`) or a binary one (`bytes`)."""
-    if isinstance(frame, str):
-        return _decode(_client_decoder, frame)
-    return _decode_client_binary(frame)
+    if not isinstance(frame, str):
+        return _decode_client_binary(frame)
+    message = _decode(_client_decoder, frame)
+    if isinstance(message, WebrtcOffer | WebrtcAnswer | WebrtcIce):
+        signal = message.candidate if isinstance(message, WebrtcIce) else message.sdp
+        if not is_plain(signal):
+            raise PeerError(ErrorCode.INVALID_MESSAGE, "what is signalled nests too deep, or has too large a number")
+    return message
 
 
 def chunk_audio(chunk: AudioChunk | BinaryChunk) -> bytes:
@@ -125,14 +139,36 @@ def _decode_client_binary(frame: bytes) -> BinaryChunk | BinaryPing:
 
 
 def decode_node(frame: str | bytes) -> NodeMessage:
-    """What a node said. A binary frame is a `job_result`; its audio is put back as base64."""
+    """What a node said. A binary frame is a `job_result`; its audio is put back as base64.
+
+    Where beside the text of a result is what cannot be passed on, the result goes on without it.
+    """
     if isinstance(frame, str):
-        return _decode(_node_decoder, frame)
+        message = _decode(_node_decoder, frame)
+        return _passable(message) if isinstance(message, JobResult) else message
     header, audio = _split_header(frame)
     message = _decode(_node_decoder, header)
     if not isinstance(message, JobResult):
         raise PeerError(ErrorCode.INVALID_MESSAGE, "a binary frame from a node is a job_result")
-    return msgspec.structs.replace(message, tts_audio=encode_audio(audio)) if audio else message
+    return _passable(msgspec.structs.replace(message, tts_audio=encode_audio(audio)) if audio else message)
+
+
+def _passable(result: JobResult) -> JobResult:
+    if result.tts_audio and not _is_audio(result.tts_audio):
+        result = msgspec.structs.replace(result, tts_audio=None)
+    if result.extra and not is_plain(result.extra):
+        result = msgspec.structs.replace(result, extra=None)
+    if result.error is not None and not is_plain(result.error.details):
+        result = msgspec.structs.replace(result, error=msgspec.structs.replace(result.error, details=None))
+    return result
+
+
+def _is_audio(text: str) -> bool:
+    try:
+        decode_audio(text)
+    except PeerError:
+        return False
+    return True
 
 
 def decode_scheduler(frame: str | bytes) -> tuple[SchedulerMessage, bytes]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.plain import Int
 
 Status = Literal["ok", "error"]
 MissingReason = Literal[
@@ -93,11 +94,11 @@ class SessionInit(Wire, tag="session_init", frozen=True, kw_only=True):
     lang_b: str | None = None
     auto_langs: list[str] | None = None
     enable_streaming_asr: bool | None = None
-    partial_update_interval_ms: int | None = None
+    partial_update_interval_ms: Int | None = None
     trace_id: str | None = None
     protocol_version: str | None = None
     audio_format: Literal["opus", "pcm16"] | None = None
-    sample_rate: int | None = None
+    sample_rate: Int | None = None
     binary: bool | None = None
     pipeline: Pipeline | None = None
     token: str | None = None
@@ -106,25 +107,25 @@ class SessionInit(Wire, tag="session_init", frozen=True, kw_only=True):
 
 class AudioChunk(Wire, tag="audio_chunk", frozen=True, kw_only=True):
     session_id: str
-    seq: int
+    seq: Int
     is_final: bool
     payload: str | None = None
     """Base64; absent on an empty final."""
-    client_timestamp_ms: int | None = None
+    client_timestamp_ms: Int | None = None
 
 
 class UtteranceMessage(Wire, tag="utterance", frozen=True, kw_only=True):
     """A whole utterance at once, its index given by the client."""
 
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     manual_cut: bool
     src_lang: str
     tgt_lang: str
     audio: str
     """Base64."""
     audio_format: Literal["opus", "pcm16"]
-    sample_rate: int
+    sample_rate: Int
     dialect: str | None = None
     features: Features | None = None
     mode: Literal["one_way", "two_way_auto"] | None = None
@@ -132,7 +133,7 @@ class UtteranceMessage(Wire, tag="utterance", frozen=True, kw_only=True):
     lang_b: str | None = None
     auto_langs: list[str] | None = None
     enable_streaming_asr: bool | None = None
-    partial_update_interval_ms: int | None = None
+    partial_update_interval_ms: Int | None = None
     trace_id: str | None = None
     pipeline: Pipeline | None = None
 
@@ -146,14 +147,14 @@ class TtsStarted(Wire, tag="tts_started", frozen=True, kw_only=True):
     session_id: str
     trace_id: str
     group_id: str
-    ts_start_ms: int
+    ts_start_ms: Int
 
 
 class TtsPlayEnded(Wire, tag="tts_play_ended", frozen=True, kw_only=True):
     session_id: str
     trace_id: str
     group_id: str
-    ts_end_ms: int
+    ts_end_ms: Int
 
 
 class SessionClose(Wire, tag="session_close", frozen=True, kw_only=True):
@@ -166,7 +167,7 @@ class SessionResume(Wire, tag="session_resume", frozen=True, kw_only=True):
 
     session_id: str
     resume_token: str
-    last_result_seq: int
+    last_result_seq: Int
     token: str | None = None
     """As in `session_init`; it may have expired meanwhile."""
 
@@ -175,11 +176,11 @@ class ResultAck(Wire, tag="result_ack", frozen=True, kw_only=True):
     """1.1: every result up to `result_seq` has arrived."""
 
     session_id: str
-    result_seq: int
+    result_seq: Int
 
 
 class RoomCreate(Wire, tag="room_create", frozen=True, kw_only=True):
-    client_ts: int
+    client_ts: Int
     display_name: str | None = None
     preferred_lang: str | None = None
 
@@ -260,12 +261,12 @@ class SessionInitAck(Wire, tag="session_init_ack", frozen=True, kw_only=True):
     use_binary_frame: bool
     negotiated_codec: str
     negotiated_audio_format: str
-    negotiated_sample_rate: int
-    negotiated_channel_count: int
+    negotiated_sample_rate: Int
+    negotiated_channel_count: Int
     assigned_node_id: str | None = None
     resume_token: str | None = None
-    resume_window_ms: int | None = None
-    heartbeat_interval_ms: int | None = None
+    resume_window_ms: Int | None = None
+    heartbeat_interval_ms: Int | None = None
 
 
 class SessionResumeAck(Wire, tag="session_resume_ack", frozen=True, kw_only=True):
@@ -273,38 +274,38 @@ class SessionResumeAck(Wire, tag="session_resume_ack", frozen=True, kw_only=True
 
     session_id: str
     resume_token: str
-    next_seq: int
-    replayed: int
+    next_seq: Int
+    replayed: Int
     """Concluded results that follow because the client had not acknowledged them."""
 
 
 class AsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     job_id: str
     text: str
     is_final: bool
     trace_id: str
-    stable_chars: int | None = None
+    stable_chars: Int | None = None
     """1.1: so many leading characters will not change any more."""
 
 
 class ServiceTimings(Part, frozen=True, kw_only=True):
-    asr_ms: int | None = None
-    nmt_ms: int | None = None
-    tts_ms: int | None = None
-    total_ms: int | None = None
+    asr_ms: Int | None = None
+    nmt_ms: Int | None = None
+    tts_ms: Int | None = None
+    total_ms: Int | None = None
 
 
 class NetworkTimings(Part, frozen=True, kw_only=True):
-    web_to_scheduler_ms: int | None = None
-    scheduler_to_node_ms: int | None = None
-    node_to_scheduler_ms: int | None = None
-    scheduler_to_web_ms: int | None = None
+    web_to_scheduler_ms: Int | None = None
+    scheduler_to_node_ms: Int | None = None
+    node_to_scheduler_ms: Int | None = None
+    scheduler_to_web_ms: Int | None = None
 
 
 class SegmentsMeta(Part, frozen=True, kw_only=True):
-    count: int | None = None
+    count: Int | None = None
     max_gap: float | None = None
     avg_duration: float | None = None
 
@@ -312,7 +313,7 @@ class SegmentsMeta(Part, frozen=True, kw_only=True):
 class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=True):
     session_id: str
     """The speaker's."""
-    utterance_index: int
+    utterance_index: Int
     job_id: str
     text_asr: str
     text_translated: str
@@ -320,32 +321,32 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     """Base64, empty where there is none."""
     tts_format: str
     trace_id: str
-    scheduler_sent_at_ms: int
+    scheduler_sent_at_ms: Int
     extra: dict[str, Any] | None = None
     group_id: str | None = None
-    part_index: int | None = None
+    part_index: Int | None = None
     service_timings: ServiceTimings | None = None
     network_timings: NetworkTimings | None = None
     asr_quality_level: str | None = None
     reason_codes: list[str] | None = None
     quality_score: float | None = None
-    rerun_count: int | None = None
+    rerun_count: Int | None = None
     segments_meta: SegmentsMeta | None = None
-    result_seq: int | None = None
+    result_seq: Int | None = None
     src_lang: str | None = None
     tgt_lang: str | None = None
-    tts_sample_rate: int | None = None
-    speech_start_ms: int | None = None
-    speech_end_ms: int | None = None
+    tts_sample_rate: Int | None = None
+    speech_start_ms: Int | None = None
+    speech_end_ms: Int | None = None
 
 
 class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     reason: MissingReason
-    created_at_ms: int
+    created_at_ms: Int
     trace_id: str | None = None
-    result_seq: int | None = None
+    result_seq: Int | None = None
     tgt_lang: str | None = None
     """1.1: which of several targets is missing."""
 
@@ -354,17 +355,17 @@ class UiEvent(Wire, tag="ui_event", frozen=True, kw_only=True):
     trace_id: str
     session_id: str
     job_id: str
-    utterance_index: int
+    utterance_index: Int
     event: UiEventName
     status: Status
-    elapsed_ms: int | None = None
+    elapsed_ms: Int | None = None
     error_code: ErrorCode | None = None
     hint: str | None = None
 
 
 class Backpressure(Wire, tag="backpressure", frozen=True, kw_only=True):
     action: Literal["PAUSE", "SLOW_DOWN"]
-    resume_after_ms: int
+    resume_after_ms: Int
 
 
 class ErrorMessage(Wire, tag="error", frozen=True, kw_only=True):
@@ -386,20 +387,20 @@ class AudioAck(Wire, tag="audio_ack", frozen=True, kw_only=True):
     """1.1: all audio up to chunk `seq` is concluded; the client may forget it."""
 
     session_id: str
-    seq: int
+    seq: Int
 
 
 class Goaway(Wire, tag="goaway", frozen=True, kw_only=True):
     """1.1: this instance is leaving; reconnect and resume elsewhere."""
 
     reason: str
-    time_left_ms: int
+    time_left_ms: Int
 
 
 class RoomMember(Part, frozen=True, kw_only=True):
     participant_id: str
     session_id: str
-    joined_at: int
+    joined_at: Int
     display_name: str | None = None
     preferred_lang: str | None = None
     raw_voice_preferences: dict[str, bool] = {}

@@ -7,6 +7,7 @@ reports about itself is read tolerantly: an odd field in a heartbeat must not co
 from typing import Any, Literal
 
 from lingua_scheduler.protocol.messages import ErrorMessage, Features, Part, Pipeline, SegmentsMeta, Wire
+from lingua_scheduler.protocol.plain import Int
 
 JOB_PREVIEW = "job_preview"
 """2: among the `advanced_features` of a node that takes previews."""
@@ -22,7 +23,7 @@ class Gpu(Part, frozen=True, kw_only=True):
 
 
 class Hardware(Part, frozen=True, kw_only=True):
-    cpu_cores: int
+    cpu_cores: Int
     memory_gb: float
     gpus: list[Gpu] | None = None
 
@@ -79,7 +80,7 @@ class LanguageCapabilities(Part, frozen=True, kw_only=True):
 
 class ActiveJob(Part, frozen=True, kw_only=True):
     job_id: str
-    attempt_id: int
+    attempt_id: Int
 
 
 class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
     installed_services: list[InstalledService] | None = None
     advanced_features: list[str] | None = None
     protocol_version: str | None = None
-    capacity: int | None = None
+    capacity: Int | None = None
     """2: how many jobs at once."""
     zone: str | None = None
     binary_audio: bool | None = None
@@ -109,13 +110,13 @@ class ResourceUsage(Part, frozen=True, kw_only=True):
     gpu_percent: float | None = None
     gpu_mem_percent: float | None = None
     mem_percent: float | None = None
-    running_jobs: int | None = None
-    gpu_queue_length: int | None = None
+    running_jobs: Int | None = None
+    gpu_queue_length: Int | None = None
 
 
 class NodeHeartbeat(Wire, tag="node_heartbeat", frozen=True, kw_only=True):
     node_id: str
-    timestamp: int
+    timestamp: Int
     resource_usage: ResourceUsage
     installed_services: list[InstalledService] | None = None
     capability_by_type: list[Capability] | None = None
@@ -127,7 +128,7 @@ class NodeHeartbeat(Wire, tag="node_heartbeat", frozen=True, kw_only=True):
 
 class JobAck(Wire, tag="job_ack", frozen=True, kw_only=True):
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     node_id: str
     session_id: str
     trace_id: str
@@ -135,7 +136,7 @@ class JobAck(Wire, tag="job_ack", frozen=True, kw_only=True):
 
 class JobStarted(Wire, tag="job_started", frozen=True, kw_only=True):
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     node_id: str
     session_id: str
     trace_id: str
@@ -145,11 +146,11 @@ class NodeAsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
     job_id: str
     node_id: str
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     text: str
     is_final: bool
     trace_id: str
-    stable_chars: int | None = None
+    stable_chars: Int | None = None
     """2: so many leading characters will not change any more."""
 
 
@@ -161,10 +162,10 @@ class NodeFault(Part, frozen=True, kw_only=True):
 
 class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     node_id: str
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     success: bool
     trace_id: str
     text_asr: str | None = None
@@ -175,28 +176,28 @@ class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     extra: dict[str, Any] | None = None
     processing_time_ms: float | None = None
     error: NodeFault | None = None
-    node_completed_at_ms: int | None = None
+    node_completed_at_ms: Int | None = None
     asr_quality_level: str | None = None
     reason_codes: list[str] | None = None
     quality_score: float | None = None
-    rerun_count: int | None = None
+    rerun_count: Int | None = None
     segments_meta: SegmentsMeta | None = None
-    carried_ms: int | None = None
+    carried_ms: Int | None = None
     """2: so much of the end of this job's audio is kept for the session's next job, which owns it."""
     merged_into: str | None = None
     """2: the job whose result says what this one's audio said."""
     src_lang: str | None = None
     tgt_lang: str | None = None
-    tts_sample_rate: int | None = None
+    tts_sample_rate: Int | None = None
 
 
 class JobHeld(Wire, tag="job_held", frozen=True, kw_only=True):
     """2: the node keeps this job's audio for the session's next job, or processes it by itself at the deadline."""
 
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     reason: str
-    deadline_ms: int
+    deadline_ms: Int
     """Milliseconds from now."""
 
 
@@ -204,9 +205,9 @@ class JobReject(Wire, tag="job_reject", frozen=True, kw_only=True):
     """2: the node does not take this attempt."""
 
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     code: str
-    retry_after_ms: int | None = None
+    retry_after_ms: Int | None = None
 
 
 class NodeError(Wire, tag="node_error", frozen=True, kw_only=True):
@@ -247,18 +248,18 @@ class NodeRegisterAck(Wire, tag="node_register_ack", frozen=True, kw_only=True):
 
 class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     job_id: str
-    attempt_id: int
+    attempt_id: Int
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     src_lang: str
     tgt_lang: str
     pipeline: Pipeline
     audio: str
     """Base64; empty inside the binary form, where the raw bytes follow the header."""
     audio_format: str
-    sample_rate: int
+    sample_rate: Int
     enable_streaming_asr: bool
-    partial_update_interval_ms: int
+    partial_update_interval_ms: Int
     trace_id: str
     dialect: str | None = None
     features: Features | None = None
@@ -267,18 +268,18 @@ class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     lang_b: str | None = None
     auto_langs: list[str] | None = None
     group_id: str | None = None
-    part_index: int | None = None
+    part_index: Int | None = None
     context_text: str | None = None
-    padding_ms: int | None = None
+    padding_ms: Int | None = None
     is_manual_cut: bool | None = None
     is_timeout_triggered: bool | None = None
     is_max_duration_triggered: bool | None = None
     turn_id: str | None = None
-    deadline_ms: int | None = None
+    deadline_ms: Int | None = None
     """2: milliseconds from now until the lease ends."""
-    carried_audio_ms: int | None = None
+    carried_audio_ms: Int | None = None
     """2: so much of the head of `audio` was sent before, to a node that may have lost it."""
-    start_samples: int | None = None
+    start_samples: Int | None = None
     """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
 
 
@@ -292,17 +293,17 @@ class JobPreview(Wire, tag="job_preview", frozen=True, kw_only=True):
 
     job_id: str
     session_id: str
-    utterance_index: int
+    utterance_index: Int
     src_lang: str
     tgt_lang: str
     pipeline: Pipeline
     audio: str
     """Base64 of what is new; empty inside the binary form, where the raw bytes follow the header."""
     audio_format: str
-    sample_rate: int
-    at_bytes: int
+    sample_rate: Int
+    at_bytes: Int
     """Where `audio` begins in the utterance's audio. 0: from its start, whatever the node has of it already."""
-    partial_update_interval_ms: int
+    partial_update_interval_ms: Int
     trace_id: str
     mode: str | None = None
     lang_a: str | None = None
