@@ -15,7 +15,7 @@ def test_each_value_comes_with_its_source(
     file.write_text("[server]\nport = 6000\n")
     monkeypatch.setenv("LINGUA_NODE__CAPACITY", "3")
     assert main(["config", "--config", str(file), "--json"]) == 0
-    rows = {row["key"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["settings"]}
     assert rows["server.port"] == {"key": "server.port", "value": 6000, "source": str(file)}
     assert (rows["node.capacity"]["value"], rows["node.capacity"]["source"]) == (3, "environment")
     assert rows["server.host"]["source"] == "default"

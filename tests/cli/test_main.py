@@ -1,6 +1,7 @@
 """Bad input to any command: one clear line on stderr, a non-zero exit, never a traceback."""
 
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -94,23 +95,59 @@ def test_a_demo_without_its_model_names_it_with_the_remedy(
         ["demo", "--nonsense"],
     ],
 )
-def test_a_wrong_command_line_shows_its_use(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+def test_a_wrong_command_line_is_told_in_one_sentence_with_the_way_to_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
 
     assert ended.value.code == 2
-    err = capsys.readouterr().err
-    assert err.startswith("usage: lingua")
-    assert "error: " in err.splitlines()[-1]
+    line = told(capsys)
+    assert line.startswith("error: ")
+    assert re.search(r"`lingua[a-z ]* --help` shows what there is$", line)
 
 
-@pytest.mark.parametrize("command", ["demo", "serve", "node", "translate"])
-def test_every_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+@pytest.mark.parametrize(
+    ("arguments", "guess"),
+    [
+        (["trnslate"], "did you mean translate?"),
+        (["fly"], "choose demo, serve"),
+        (["serve", "--prot", "1"], "did you mean --port?"),
+        (["token", "client", "--tenat=a", "--tenant", "a"], "there is no option '--tenat'; did you mean --tenant?"),
+        (["config", "twice"], "there is no place for 'twice'"),
+        (["completion", "powershell"], "choose bash, zsh or fish"),
+    ],
+)
+def test_a_close_guess_is_offered(arguments: list[str], guess: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(arguments)
 
-    assert ended.value.code == 0
-    assert f"examples:\n  lingua {command}" in capsys.readouterr().out
+    assert guess in told(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (["translate", "gone.wav", "--from", "en", "--to", "pt"], "BAD_SOUND", 1),
+        (["config", "--config", "gone.toml"], "BAD_CONFIGURATION", 1),
+        (["drain", "http://127.0.0.1:1"], "UNREACHABLE", 1),
+        (["drain", "--undo"], "BAD_INPUT", 1),
+        (["serve", "--redis", "redis://127.0.0.1:1"], "BAD_CONFIGURATION", 1),
+        (["simulate", "--nonsense"], "COMMAND_LINE", 2),
+    ],
+)
+def test_an_error_is_json_too_where_json_is_asked_for(
+    arguments: list[str], code: str, exit_code: int, capsys: pytest.CaptureFixture[str]
+):
+    try:
+        ended = main([*arguments, "--json"])
+    except SystemExit as error:
+        ended = error.code
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+
+    assert (ended, error["code"]) == (exit_code, code)
+    assert err == f"error: {error['message']}\n"
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -24,7 +25,14 @@ def commands_shown(text: str) -> Iterator[list[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             called = re.match(r"\s*(?:\$ )?(?:python3 |\./)?((?:lingua|dev\.py)\b.*)", line)
             if called:
-                yield shlex.split(called[1], comments=True)
+                yield first_command(called[1])
+
+
+def first_command(line: str) -> list[str]:
+    """The words of a shell's line up to a pipe or a redirection, without comments."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    return list(itertools.takewhile(lambda word: word not in {"|", ">", "&&", ";", "&"}, words))
 
 
 def complaint(words: list[str]) -> str:
@@ -37,7 +45,7 @@ def complaint(words: list[str]) -> str:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
-            cli._parser().parse_args(arguments)
+            cli.make_parser().parse_args(arguments)
     except SystemExit as ended:
         return "" if not ended.code else told.getvalue().strip().splitlines()[-1]
     return ""
@@ -76,9 +84,8 @@ def test_commands_shown_are_understood(path: Path):
 
 
 def test_a_command_is_found_in_a_fenced_block_only():
-    text = (
-        "lingua prose\n```sh\n$ lingua serve --port 1  # one\npython3 dev.py lingua node \\\n  x\n./dev.py fly\n```\n"
-    )
+    text = "lingua prose\n```sh\n$ lingua serve --port 1 > x | y  # one\npython3 dev.py lingua node \\\n  x\n"
+    text += "./dev.py fly\n```\n"
 
     assert list(commands_shown(text)) == [
         ["lingua", "serve", "--port", "1"],

@@ -5,28 +5,37 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingua_scheduler.cli.parsing import Parser
 from lingua_scheduler.protocol.ids import language
 
 if TYPE_CHECKING:
     from lingua_scheduler.client.speaking import Pace
+
+    # What `add_subparsers` returns; it has no public name, and takes no parameter when it runs.
+    Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001
+else:
+    Commands = argparse.Action
 
 PAUSE_MS = 500
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class UsageError(Exception):
-    """What was asked makes no sense, in one line."""
+    """What was asked cannot be done, in one line. `code` is for machines."""
+
+    def __init__(self, message: str, code: str = "BAD_INPUT") -> None:
+        super().__init__(message)
+        self.code = code
 
 
-def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, examples: str):  # noqa: ANN201
+def add_command(commands: Commands, name: str, what: str, examples: str) -> Parser:
     """A sub-command's parser, its examples below its flags."""
-    return commands.add_parser(
-        name,
-        help=what,
-        description=what[0].upper() + what[1:] + ".",
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    return commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".", examples=examples)
+
+
+def add_json(parser: Parser, what: str = "the result as JSON on the last line of stdout") -> None:
+    """What the user asks for who is a program: stdout holds JSON alone, an error too."""
+    parser.add_argument("--json", action="store_true", help=what)
 
 
 def language_code(text: str) -> str:

@@ -14,25 +14,26 @@ _EXAMPLES = """\
 _SECRETS = ("token", "password", "secret", "keys")
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(commands, "config", "show the effective configuration", _EXAMPLES)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file, as `lingua serve` would read it")
     parser.add_argument("--changed", action="store_true", help="only what is not a default")
-    parser.add_argument("--json", action="store_true", help="one object for each value")
+    arguments.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.runtime.config import load_with_sources
 
+    rows: list[dict[str, object]] = []
     for setting in load_with_sources(args.config, os.environ).settings:
         if args.changed and setting.source == "default":
             continue
         value = _shown(setting.key, setting.value)
-        if args.json:
-            console.json({"key": setting.key, "value": value, "source": setting.source})
-        else:
-            console.line(f"{setting.key} = {value!r}  {console.paint(f'({setting.source})', 'dim')}")
+        rows.append({"key": setting.key, "value": value, "source": setting.source})
+        console.line(f"{setting.key} = {value!r}  {console.paint(f'({setting.source})', 'dim')}")
+    if console.is_json:
+        console.json({"settings": rows})
     return 0
 
 

@@ -142,9 +142,12 @@ class Conversation:
             self.wavs[result.utterance_index] = path
 
     def _show_progress(self, spoken_ms: int, is_speaking: bool) -> None:
-        mark = self._console.paint("●", "green") if is_speaking else "○"
-        total = "" if self._order.duration_ms is None else f" of {self._order.duration_ms / 1000:.0f} s"
-        self._console.status(f"{mark} {spoken_ms / 1000:5.1f}{total}")
+        mark, spoken = "●" if is_speaking else "○", f"{spoken_ms / 1000:.1f}"
+        if self._order.duration_ms is None:
+            self._console.status(f"{mark} {spoken} s spoken")
+        else:
+            total_s = self._order.duration_ms / 1000
+            self._console.progress(spoken_ms / 1000, total_s, f"{mark} {spoken} of {total_s:.0f} s spoken")
 
     def spoken_at_ms(self, utterance: Utterance) -> int | None:
         """Where in the recording the utterance ended."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingua_scheduler.cli import arguments
+from lingua_scheduler.cli.activity import Activity
 from lingua_scheduler.cli.console import Console
 
 if TYPE_CHECKING:
@@ -31,17 +32,31 @@ _EXAMPLES = """\
 _SERVED_POLL_S = 0.05
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(commands, "demo", "show the main job: real speech through all of it", _EXAMPLES)
     parser.add_argument("--file", type=Path, metavar="FILE", help="speech of your own (default: a shipped recording)")
-    parser.add_argument("--from", dest="src", type=arguments.language_code, default="en", metavar="LANG")
-    parser.add_argument("--to", dest="tgt", type=arguments.language_code, default="pt", metavar="LANG")
+    parser.add_argument(
+        "--from",
+        dest="src",
+        type=arguments.language_code,
+        default="en",
+        metavar="LANG",
+        help="what is spoken (default en)",
+    )
+    parser.add_argument(
+        "--to",
+        dest="tgt",
+        type=arguments.language_code,
+        default="pt",
+        metavar="LANG",
+        help="what it becomes (default pt)",
+    )
     parser.add_argument("--out", type=Path, default=Path("lingua-demo"), metavar="DIR", help="for the WAV files")
     parser.add_argument("--engines", default="demo", metavar="LIST", help="as for `lingua node`")
     parser.add_argument("--port", type=arguments.port, default=0, help="default: any that is free")
     parser.add_argument("--room", action="store_true", help="speak in a room: each listener in another language")
     parser.add_argument("--keep", action="store_true", help="go on serving afterwards, until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="a JSON object on the last line of stdout")
+    arguments.add_json(parser)
     arguments.add_pace(parser)
     parser.set_defaults(run=run)
 
@@ -194,11 +209,13 @@ async def _node(args: argparse.Namespace, console: Console, url: str) -> AsyncGe
     from lingua_scheduler.runtime.config import NodeConfig
 
     config = NodeConfig(url=f"{url.replace('http://', 'ws://')}/ws/node", engines=_engines(args))
-    node = NodeApp(config, lambda line: console.line(f"  node       {line}"), drain_s=2)
-    async with asyncio.TaskGroup() as group:
-        working = group.create_task(node.run())
-        yield
-        working.cancel()
+    activity = Activity(console, "  node       ")
+    node = NodeApp(config, activity.report, drain_s=2)
+    with contextlib.closing(activity):
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(node.run())
+            yield
+            working.cancel()
 
 
 async def _wait_served(scheduler: "Scheduler", src: str, tgt: str) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from lingua_scheduler.cli import arguments
+from lingua_scheduler.cli.activity import Activity
 from lingua_scheduler.cli.console import Console
 
 _EXAMPLES = """\
@@ -13,7 +14,7 @@ _EXAMPLES = """\
   lingua node --engines scripted --capacity 8"""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(commands, "node", "run a worker node", _EXAMPLES)
     parser.add_argument("--url", metavar="URL", help="the scheduler's ws://HOST:PORT/ws/node")
     parser.add_argument(
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     configure_logs(config.observability.log_level, config.observability.log_format)
 
     async def work() -> int:
-        await NodeApp(config.node, console.line).run()
+        activity = Activity(console)
+        try:
+            await NodeApp(config.node, activity.report).run()
+        finally:
+            activity.close()
         return 0
 
     return loop.run(work())

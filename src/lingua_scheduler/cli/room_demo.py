@@ -139,7 +139,13 @@ class RoomDemo:
     async def _speak(self, host: Session, member: _Member) -> None:
         """Until the scheduler has concluded all of it."""
         pace = arguments.pace(self._args)
-        await Speaker(host, member.log, pace, self._clock).speak(read_sound_file(self._path))
+        total_s = (arguments.check_sound_file(self._path) or 0) / 1000
+
+        def progress(spoken_ms: int, _is_speaking: bool) -> None:
+            self._console.progress(spoken_ms / 1000, total_s, f"{spoken_ms / 1000:.1f} of {total_s:.0f} s spoken")
+
+        await Speaker(host, member.log, pace, self._clock).speak(read_sound_file(self._path), progress)
+        self._console.status("")
         host.finish()
         await self._wait(lambda: member.code == "", "the speaker's session to end")
 

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   lingua serve --embedded-redis
   lingua serve --redis redis://localhost:6379 --host 0.0.0.0 --keys keys.toml
-  lingua serve --config config.toml --workers 4"""
+  lingua serve --config config.toml --workers 4
+  lingua serve --embedded-redis --port 0 --json"""
 _READY = "ready"
 """What a worker prints once it listens."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(commands, "serve", "run a scheduler", _EXAMPLES)
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file; the environment and flags win over it"
@@ -35,6 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     redis.add_argument("--embedded-redis", action="store_true", help="start a Redis that ends with this command")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="keys of access tokens; needed beyond loopback")
     parser.add_argument("--workers", type=arguments.positive, metavar="N", help="instances that share the port")
+    arguments.add_json(parser, "one object on a line of its own once it listens, with its addresses")
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 
@@ -100,8 +102,8 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
         command += ["--workers", str(config.server.workers), *(["--redis", named] if named else [])]
         async with contextlib.AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
-            _tell(console, f"http://{config.server.host}:{config.server.port}", is_open=is_open)
-            console.line(f"  workers    {', '.join(str(worker.pid) for worker in workers)}")
+            pids = [worker.pid for worker in workers]
+            _tell(console, f"http://{config.server.host}:{config.server.port}", is_open=is_open, pids=pids)
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(worker.wait()) for worker in workers]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -145,7 +147,7 @@ async def _redis(console: Console, *, is_embedded: bool) -> AsyncGenerator[str |
         yield redis.url
 
 
-def _tell(console: Console, url: str, *, is_open: bool) -> None:
+def _tell(console: Console, url: str, *, is_open: bool, pids: Sequence[int] = ()) -> None:
     from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR
 
     socket = url.replace("http://", "ws://")
@@ -154,8 +156,15 @@ def _tell(console: Console, url: str, *, is_open: bool) -> None:
     console.line(f"  dashboards {url}/dashboard")
     console.line(f"  clients    {socket}/ws/session      lingua translate FILE --url {socket} --from en --to pt")
     console.line(f"  nodes      {socket}/ws/node         lingua node --url {socket}/ws/node")
+    if pids:
+        console.line(f"  workers    {', '.join(map(str, pids))}")
     if is_open:
         console.note(OPEN_DOOR)
+    if console.is_json:
+        console.json({
+            "url": url, "dashboards": f"{url}/dashboard", "clients": f"{socket}/ws/session",
+            "nodes": f"{socket}/ws/node", "authentication": not is_open, "workers": list(pids),
+        })  # fmt: skip
 
 
 async def _wait_stdin_closed() -> None:

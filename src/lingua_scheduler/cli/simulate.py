@@ -1,27 +1,34 @@
 """`lingua simulate`: the production code under every fault there is, on virtual time, checked."""
 
 import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
-from lingua_scheduler.cli.arguments import UsageError, add_command, natural, positive
-from lingua_scheduler.cli.console import Console
+from lingua_scheduler.cli.arguments import Commands, UsageError, add_command, add_json, natural, positive
+from lingua_scheduler.cli.console import INTERRUPTED, Console
 
 if TYPE_CHECKING:
     from lingua_scheduler.sim.plan import Size
     from lingua_scheduler.sim.runner import Verdict
 
 _EXAMPLES = """\
-  lingua simulate                                   20 small worlds, everything that can go wrong
-  lingua simulate --seed 42 --explain               the story of one seed
-  lingua simulate --seed 42 --shrink                the least of it that still breaks the rule
+  lingua simulate                         # 20 small worlds, everything that can go wrong
+  lingua simulate --seed 42 --explain     # the story of one seed
+  lingua simulate --seed 42 --shrink      # the least of it that still breaks the rule
   lingua simulate --faults kill_node,flush --seeds 500
-  lingua simulate --faults none --sessions 100 --nodes 20 --minutes 10 --no-checks
-"""
+  lingua simulate --faults none --sessions 100 --nodes 20 --minutes 10 --no-checks"""
 _SHOWN = 4
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "simulate", "prove what is promised, by simulated years of faults", _EXAMPLES)
     parser.add_argument("--seed", type=natural, default=1, metavar="N", help="the first seed (default 1)")
     parser.add_argument("--seeds", type=positive, metavar="N", help="how many (default 20; 1 with --explain, --shrink)")
@@ -36,8 +43,48 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--explain", action="store_true", help="tell the story of every seed, broken or not")
     parser.add_argument("--shrink", action="store_true", help="make the plan of the first violation small")
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw the last seed told of as SVG")
-    parser.add_argument("--json", action="store_true", help="one line of JSON at the end, people's lines to stderr")
+    add_json(parser)
     parser.set_defaults(run=run)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the seeds came to so far."""
+
+    seeds: int
+    played: int = 0
+    violations: int = 0
+    utterances: int = 0
+    simulated_ms: int = 0
+    wall_s: float = 0.0
+    broken: list[int] = field(default_factory=list[int])
+
+    def add(self, verdict: "Verdict") -> None:
+        self.played += 1
+        self.violations += len(verdict.violations)
+        self.utterances += verdict.utterances
+        self.simulated_ms += verdict.simulated_ms
+        self.wall_s += verdict.wall_s
+        self.broken += [verdict.seed] if verdict.violations else []
+
+    def progress(self, console: Console) -> None:
+        left_s = self.wall_s / self.played * (self.seeds - self.played) if self.played else 0
+        told = f"{self.played} of {self.seeds} seeds, {len(self.broken)} broken"
+        console.progress(self.played, self.seeds, told + (f", {left_s:.0f} s left" if self.played else ""))
+
+    def tell(self, console: Console) -> None:
+        console.status("")
+        speed = self.simulated_ms / 1000 / self.wall_s if self.wall_s else 0
+        told = f"{len(self.broken)} broken: {', '.join(map(str, self.broken[:20]))}" if self.broken else ""
+        console.line(
+            f"{self.played} seeds, {self.utterances} utterances, {self.simulated_ms / 3_600_000:.1f} h "
+            f"at {speed:.0f} × real time: {told or 'no rule was broken'}"
+        )
+        if console.is_json:
+            console.json({
+                "seeds": self.played, "violations": self.violations, "broken": self.broken, "utterances": self.utterances,
+                "simulated_s": self.simulated_ms // 1000, "wall_s": round(self.wall_s, 1),
+            })  # fmt: skip
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -45,36 +92,45 @@ def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.sim.runner import judge_seeds
 
     size = _size(args)
-    seeds = args.seeds or (1 if args.explain or args.shrink else 20)
-    violations = utterances = 0
-    simulated_ms, wall_s = 0, 0.0
-    broken: list[int] = []
-    for verdict in judge_seeds(args.seed, seeds, size, checks=not args.no_checks):
-        violations += len(verdict.violations)
-        utterances += verdict.utterances
-        simulated_ms += verdict.simulated_ms
-        wall_s += verdict.wall_s
-        if verdict.violations:
-            broken.append(verdict.seed)
-            _tell(verdict, console, args)
-            if args.shrink:
-                _shrink(verdict, size, console)
-                break
-        elif args.explain:
-            _explain(verdict.seed, size, console, args.timeline)
-        console.status(f"seed {verdict.seed}: {len(broken)} broken of {verdict.seed - args.seed + 1}")
-    console.status("")
-    speed = simulated_ms / 1000 / wall_s if wall_s else 0
-    told = f"{len(broken)} broken: {', '.join(map(str, broken[:20]))}" if broken else "no rule was broken"
-    console.line(
-        f"{seeds} seeds, {utterances} utterances, {simulated_ms / 3_600_000:.1f} h at {speed:.0f} × real time: {told}"
-    )
-    if args.json:
-        console.json({
-            "seeds": seeds, "violations": violations, "utterances": utterances,
-            "simulated_s": simulated_ms // 1000, "wall_s": round(wall_s, 1),
-        })  # fmt: skip
-    return 1 if violations else 0
+    tally = _Tally(args.seeds or (1 if args.explain or args.shrink else 20))
+    with _stoppable(tally, console):
+        tally.progress(console)
+        for verdict in judge_seeds(args.seed, tally.seeds, size, checks=not args.no_checks):
+            tally.add(verdict)
+            if verdict.violations:
+                _tell(verdict, console, args)
+                if args.shrink:
+                    _shrink(verdict, size, console)
+                    break
+            elif args.explain:
+                _explain(verdict.seed, size, console, args.timeline)
+            tally.progress(console)
+    tally.tell(console)
+    return 1 if tally.violations else 0
+
+
+@contextlib.contextmanager
+def _stoppable(tally: _Tally, console: Console) -> Generator[None]:
+    """Ctrl-C tells what has been played and ends the process on the spot.
+
+    An exception would rise in the middle of a world whose thousand tasks then end in each other's way, each with a line
+    of its own; and nothing outside this process is to be tidied up.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        tally.tell(console)
+        console.interrupted()
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _size(args: argparse.Namespace) -> "Size":

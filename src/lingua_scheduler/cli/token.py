@@ -8,48 +8,58 @@ from typing import TYPE_CHECKING
 
 from lingua_scheduler.cli import arguments
 from lingua_scheduler.cli.console import Console
+from lingua_scheduler.cli.parsing import Parser
 
 if TYPE_CHECKING:
     from lingua_scheduler.core.access import Claims
 
-_EXAMPLES = """\
+_KEY = """\
   lingua token key --keys keys.toml
+  lingua token key --keys keys.toml --kid autumn --alg EdDSA"""
+_CLIENT = """\
   lingua token client --keys keys.toml --tenant acme --expires 1h
-  lingua token client --keys keys.toml --tenant acme --scopes session --languages en,pt
+  lingua token client --keys keys.toml --tenant acme --scopes session --languages en,pt"""
+_NODE = """\
   lingua token node --keys keys.toml --node gpu-1 --expires 30d
-  lingua token admin --keys keys.toml --expires 15m"""
+  lingua token node --keys keys.toml --node "gpu-*" --json"""
+_ADMIN = """\
+  lingua token admin --keys keys.toml --expires 15m
+  lingua drain --token "$(lingua token admin --keys keys.toml)" --node gpu-1"""
+_ALL = f"{_KEY}\n{_CLIENT}\n{_NODE}\n{_ADMIN}"
+_EXPIRES = {"client": "1h", "node": "30d", "admin": "15m"}
 _ID_BYTES = 9
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = arguments.add_command(commands, "token", "make keys and access tokens", _EXAMPLES)
+def add_parser(commands: arguments.Commands) -> None:
+    parser = arguments.add_command(commands, "token", "make keys and access tokens", _ALL)
     kinds = parser.add_subparsers(title="what to make", metavar="KIND", required=True)
-    key = kinds.add_parser("key", help="a key, as it stands in a key file")
+    key = arguments.add_command(kinds, "key", "make a key, as it stands in a key file", _KEY)
     key.add_argument("--keys", type=Path, metavar="FILE", help="add it there (made for its owner alone), not to stdout")
     key.add_argument("--kid", metavar="NAME", help="its name (default: a fresh one)")
     key.add_argument("--alg", choices=("HS256", "EdDSA"), default="HS256", help="EdDSA: servers need its `public` only")
+    arguments.add_json(key)
     key.set_defaults(run=_make_key)
-    client = _kind(kinds, "client", "a token to speak and listen with", "1h")
+    client = _kind(kinds, "client", "make a token to speak and listen with", _CLIENT)
     client.add_argument("--tenant", required=True, metavar="ID", help="whose sessions they are")
     client.add_argument("--scopes", type=_scopes, default=("session", "room"), metavar="LIST", help="session,room")
     client.add_argument("--languages", type=_languages, default=(), metavar="LIST", help="no others (default: all)")
-    node = _kind(kinds, "node", "a token to work with", "30d")
+    node = _kind(kinds, "node", "make a token to work with", _NODE)
     node.add_argument(
         "--node", required=True, metavar="ID", help="the node id it may take; `gpu-*`: any that begins so"
     )
-    _kind(kinds, "admin", "a token to drain instances and nodes with", "15m")
+    _kind(kinds, "admin", "make a token to drain instances and nodes with", _ADMIN)
 
 
-def _kind(
-    kinds: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, what: str, expires: str
-) -> argparse.ArgumentParser:
-    parser = kinds.add_parser(name, help=what)
+def _kind(kinds: arguments.Commands, name: str, what: str, examples: str) -> Parser:
+    parser = arguments.add_command(kinds, name, what, examples)
+    expires = _EXPIRES[name]
     parser.add_argument("--keys", type=Path, metavar="FILE", help="the key file (default: security.keys_file)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file that names the keys")
     parser.add_argument("--kid", metavar="NAME", help="the key that signs (default: the first that can)")
     parser.add_argument(
         "--expires", type=arguments.seconds, default=expires, metavar="TIME", help=f"default {expires}; s, m, h or d"
     )
+    arguments.add_json(parser)
     parser.set_defaults(run=_make_token, kind=name)
     return parser
 
@@ -63,7 +73,7 @@ def _make_key(args: argparse.Namespace, console: Console) -> int:
         raise arguments.UsageError(f"{kid!r} is no name for a key: letters, digits, '.', '_' and '-'")
     entry = new_key_entry(kid, args.alg)
     if args.keys is None:
-        console.line(entry)
+        console.json({"kid": kid, "alg": args.alg, "entry": entry}) if console.is_json else console.line(entry)
         return 0
     try:
         args.keys.touch(mode=0o600)
@@ -72,6 +82,8 @@ def _make_key(args: argparse.Namespace, console: Console) -> int:
     except OSError as error:
         raise arguments.UsageError(f"cannot write to {args.keys}: {(error.strerror or '').lower()}") from None
     console.line(f"{args.keys} has the key {kid}")
+    if console.is_json:
+        console.json({"kid": kid, "alg": args.alg, "file": str(args.keys)})
     return 0
 
 
@@ -86,9 +98,13 @@ def _make_token(args: argparse.Namespace, console: Console) -> int:
         raise arguments.UsageError("which keys? --keys names their file; `lingua token key` makes one")
     claims = _claims(args)
     try:
-        console.line(ring.sign(claims, args.kid))
+        token = ring.sign(claims, args.kid)
     except AccessError as error:
         raise arguments.UsageError(str(error)) from None
+    if console.is_json:
+        console.json({"token": token, "id": claims.jti, "kind": claims.kind, "expires_at": claims.exp})
+        return 0
+    console.line(token)
     console.note(f"its id is {claims.jti}: what to write under `revoked` in the key file to take it back")
     return 0
 

@@ -10,21 +10,25 @@ from lingua_scheduler.cli.console import Console
 _EXAMPLES = """\
   lingua translate interview.wav --from en --to es
   lingua translate talk.mp3 --from en --to pt --url ws://scheduler.example:5010 --out speech/
-  lingua translate talk.ogg --from en --to pt --json | jq -r .translation"""
+  lingua translate talk.ogg --from en --to pt --json | jq -r '.translation // empty'"""
 _URL = "ws://127.0.0.1:5010"
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(
         commands, "translate", "translate a sound file through a running scheduler", _EXAMPLES
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="speech in any format: WAV, MP3, FLAC, Ogg, MP4 …")
-    parser.add_argument("--from", dest="src", type=arguments.language_code, required=True, metavar="LANG")
-    parser.add_argument("--to", dest="tgt", type=arguments.language_code, required=True, metavar="LANG")
+    parser.add_argument(
+        "--from", dest="src", type=arguments.language_code, required=True, metavar="LANG", help="what is spoken"
+    )
+    parser.add_argument(
+        "--to", dest="tgt", type=arguments.language_code, required=True, metavar="LANG", help="what it becomes"
+    )
     parser.add_argument("--url", default=_URL, help=f"the scheduler (default {_URL})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the spoken translation there, a WAV a sentence")
     parser.add_argument("--opus", action="store_true", help="send Opus, a tenth of the bytes, instead of PCM16")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line: each sentence, then a summary")
+    arguments.add_json(parser, "a JSON object a line: each sentence, on the last line a summary")
     arguments.add_token(parser)
     arguments.add_pace(parser)
     parser.set_defaults(run=run)

@@ -127,6 +127,7 @@ class NodeApp:
         """
         host = self._engines.host
         measured: Calibration | None = None
+        self._report("measuring capacity …")
         try:
             measured = await calibrate(host)
         except* EngineError as errors:
