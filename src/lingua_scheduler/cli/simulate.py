@@ -82,8 +82,9 @@ class _Tally:
         )
         if console.is_json:
             console.json({
-                "seeds": self.played, "violations": self.violations, "broken": self.broken, "utterances": self.utterances,
-                "simulated_s": self.simulated_ms // 1000, "wall_s": round(self.wall_s, 1),
+                "seeds": self.played, "violations": self.violations, "broken": self.broken,
+                "utterances": self.utterances, "simulated_s": self.simulated_ms // 1000,
+                "wall_s": round(self.wall_s, 1),
             })  # fmt: skip
 
 
