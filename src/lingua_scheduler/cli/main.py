@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from lingua_scheduler import __version__
-from lingua_scheduler.cli import completion, config, demo, drain, node, serve, simulate, token, translate
+from lingua_scheduler.cli import completion, config, demo, doctor, drain, node, serve, simulate, token, translate
 from lingua_scheduler.cli.console import INTERRUPTED, Console
 from lingua_scheduler.cli.parsing import WRONG_COMMAND_LINE, CommandLineError, Parser, parse
 
-COMMANDS = (demo, serve, node, translate, drain, token, config, simulate, completion)
+COMMANDS = (demo, serve, node, translate, drain, doctor, token, config, simulate, completion)
 EXIT_CODES = {
     0: "done",
     1: "what was asked could not be done, or not all of it",
