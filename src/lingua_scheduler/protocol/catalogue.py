@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from lingua_scheduler.protocol.example import example
 from lingua_scheduler.protocol.messages import ClientMessage, ServerMessage
 from lingua_scheduler.protocol.node import NodeMessage, SchedulerMessage
 
@@ -34,8 +35,8 @@ def with_tables(document: str) -> str:
 
 
 def tables() -> str:
-    """One table for each direction, a row for each message."""
-    return "\n".join(_table(title, union) for title, union in DIRECTIONS)
+    """One table for each direction, a row for each message, and below it an example of each."""
+    return "\n".join(f"{_table(title, union)}\n\n{_examples(union)}" for title, union in DIRECTIONS)
 
 
 def _table(title: str, union: Any) -> str:
@@ -46,6 +47,11 @@ def _table(title: str, union: Any) -> str:
         optional = ", ".join(_field(field) for field in fields if not field.required)
         rows.append(f"| `{struct.__struct_config__.tag}` | {required} | {optional} |")
     return "\n".join(rows)
+
+
+def _examples(union: Any) -> str:
+    told = (msgspec.json.encode(example(struct)).decode() for struct in typing.get_args(union))
+    return "\n".join(("```json", *told, "```"))
 
 
 def _field(field: msgspec.structs.FieldInfo) -> str:
