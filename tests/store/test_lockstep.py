@@ -11,6 +11,7 @@ from lingua_scheduler.core.placement import Selected
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, TenantId
 from lingua_scheduler.store.records import Fence, JobReply, NodeReply, Presence, ReapReply
 from lingua_scheduler.store.sessions import Ownership, SessionChange
+from lingua_scheduler.store.shares import Bill
 from tests.store.lockstep import LockStep
 from tests.store.samples import SERVICES, languages, registration, request
 
@@ -50,6 +51,7 @@ class Machine(RuleBasedStateMachine):
         self.placed: dict[str, NodeId] = {}
         self.offered: list[str] = []
         self.speaker_epoch = 2
+        self.bills: list[Bill] = []
 
     def teardown(self) -> None:
         self.step.close()
@@ -155,6 +157,24 @@ class Machine(RuleBasedStateMachine):
             session_epoch=None if drawn["off"] is None else self.speaker_epoch - drawn["off"],
             **({} if drawn["off"] is None else {"session_id": SPEAKER}),
         )
+
+    # ------------------------------------------------------------------------------- shares
+
+    @rule(instance=INSTANCES, count=st.integers(0, 2), asks=st.booleans(), used=st.sampled_from([0, 700, 20_000]))
+    def settle(self, instance: InstanceId, count: int, asks: bool, used: int) -> None:
+        self.bills.append(
+            Bill(
+                TenantId("a"), instance, len(self.bills), count, asks=asks, sessions_max=3, jobs_ms=used,
+                jobs_burst_ms=1000, audio_ms=used // 7, audio_burst_ms=2000,
+            )
+        )  # fmt: skip
+        self._call("shares", "settle", self.bills[-1])
+
+    @rule()
+    def settle_again(self) -> None:
+        """The reply was lost."""
+        if self.bills:
+            self._call("shares", "settle", self.bills[-1])
 
     @rule()
     def take_what_was_offered(self) -> None:

@@ -11,13 +11,14 @@ import pytest
 from lingua_scheduler.core.node.events import NodeLoad
 from lingua_scheduler.core.placement import Queued, Selected
 from lingua_scheduler.core.rooms.room import Member
-from lingua_scheduler.protocol.ids import JobId, NodeId, RoomId, SessionId
+from lingua_scheduler.protocol.ids import JobId, NodeId, RoomId, SessionId, TenantId
 from lingua_scheduler.store import client
 from lingua_scheduler.store.client import Script
 from lingua_scheduler.store.keys import KEY_TABLE, Keys
 from lingua_scheduler.store.records import Presence, Word
 from lingua_scheduler.store.rooms import Guesser
 from lingua_scheduler.store.sessions import Ownership, SessionChange
+from lingua_scheduler.store.shares import Bill
 from lingua_scheduler.store.store import Store
 from tests.store.samples import HERE, SERVICES, join, registration, request
 from tests.tidy import sources
@@ -170,6 +171,7 @@ async def test_a_whole_life_costs_one_script_per_call_and_no_scan(stores: Store)
     await stores.instances.renew_owner("nodes", "n", HERE, claimed.epoch)
     await stores.instances.release_owner("nodes", "n", HERE, claimed.epoch)
     await whole_call(stores)
+    await stores.shares.settle(Bill(TenantId("t"), HERE, 1, 0, asks=True, sessions_max=1))
     await stores.instances.reap()
     await stores.nodes.pools(await stores.nodes.snapshot())
     await stores.instances.list()

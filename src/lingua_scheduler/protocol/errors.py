@@ -98,7 +98,13 @@ HINTS: dict[ErrorCode, Hint] = {
 class PeerError(Exception):
     """A fault of the other side, to be told to it. The connection goes on unless its owner decides otherwise."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str, *, retry_after_ms: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.retry_after_ms = retry_after_ms
+
+    @property
+    def details(self) -> dict[str, int] | None:
+        """What stands beside the message."""
+        return None if self.retry_after_ms is None else {"retry_after_ms": self.retry_after_ms}

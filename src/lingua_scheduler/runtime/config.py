@@ -28,6 +28,11 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 5010
     workers: int = 1
+    tls_cert_file: str = ""
+    """PEM, with its chain: the port then speaks TLS alone."""
+    tls_key_file: str = ""
+    tls_nodes_ca_file: str = ""
+    """PEM: a node must show a certificate of this authority whose common name is its node id."""
 
 
 class RedisConfig(Section, frozen=True, kw_only=True):
@@ -130,6 +135,43 @@ class SecurityConfig(Section, frozen=True, kw_only=True):
     """Of pages of other hosts that may connect: `https://talk.example`."""
 
 
+class TenantConfig(Section, frozen=True, kw_only=True):
+    """What one tenant may use on all instances together; 0: as much as there is."""
+
+    sessions: int = 0
+    """At once."""
+    jobs_per_minute: int = 0
+    audio_minutes_per_day: int = 0
+
+
+class LimitsConfig(Section, frozen=True, kw_only=True):
+    """What one instance takes from one connection and one address; docs/limits.md says what happens beyond."""
+
+    connections: int = 20_000
+    """TCP connections of all kinds."""
+    connections_per_address: int = 1024
+    """WebSockets of one address."""
+    connects_per_minute_per_address: int = 1200
+    loopback_is_limited: bool = False
+    """Whether the two above hold for loopback: a proxy is there, or programs of the machine."""
+    header_ms: int = 10_000
+    """From the connection to the end of the first request's header."""
+    silence_ms: int = 60_000
+    """For a client's connection that has no session."""
+    frames_per_second: int = 1000
+    bytes_per_second: int = 4 << 20
+    refusals_per_minute: int = 300
+    """Of one client's connection."""
+    room_requests_per_minute: int = 240
+    registrations_per_minute: int = 30
+    """Of one node's connection."""
+    sessions: int = 20_000
+    memory_mib: int = 0
+    """Of the process, beyond which it takes no new sessions; 0: 85 % of what the machine or its container has."""
+    tenant: TenantConfig = TenantConfig()
+    """For every tenant that `tenants` does not name."""
+
+
 class ObservabilityConfig(Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -156,6 +198,9 @@ class Config(Section, frozen=True, kw_only=True):
     model_not_available: ModelNotAvailableConfig = ModelNotAvailableConfig()
     rooms: RoomsConfig = RoomsConfig()
     security: SecurityConfig = SecurityConfig()
+    limits: LimitsConfig = LimitsConfig()
+    tenants: dict[str, TenantConfig] = {}
+    """By id, without dots."""
     observability: ObservabilityConfig = ObservabilityConfig()
     node: NodeConfig = NodeConfig()
 
@@ -272,6 +317,21 @@ def _check(config: Config) -> None:
     health, cut, scheduler = config.node_health, config.scheduler.web_task_segmentation, config.scheduler
     rules = (
         ("server.port", 0 <= config.server.port <= 65_535, "must be 0–65535"),
+        (
+            "server.tls_key_file",
+            bool(config.server.tls_cert_file) == bool(config.server.tls_key_file),
+            "is needed with server.tls_cert_file, and only then",
+        ),
+        (
+            "server.tls_nodes_ca_file",
+            bool(config.server.tls_cert_file) or not config.server.tls_nodes_ca_file,
+            "needs server.tls_cert_file",
+        ),
+        *(
+            (f"limits.{name}", value > 0 or name in {"memory_mib", "loopback_is_limited"}, "must be more than 0")
+            for name, value in msgspec.to_builtins(config.limits).items()
+            if isinstance(value, int)
+        ),
         ("server.workers", config.server.workers >= 1, "must be at least 1"),
         ("scheduler.phase2.enabled", scheduler.phase2.enabled, "must be true: all shared state lives in Redis"),
         ("scheduler.max_concurrent_jobs_per_node", scheduler.max_concurrent_jobs_per_node >= 1, "must be at least 1"),

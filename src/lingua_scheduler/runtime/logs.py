@@ -6,6 +6,7 @@ Never audio, recognised text, names or tokens at INFO. `cause` names the event t
 import json
 import logging
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 _ROOT = "lingua"
@@ -42,6 +43,11 @@ def get_logger(name: str) -> Logger:
     return Logger(logging.getLogger(f"{_ROOT}.{name}"), {})
 
 
+def library_logger(name: str) -> logging.Logger:
+    """For a library that wants one of its own. Where it reports an error, the kind and place are told and no more."""
+    return logging.getLogger(f"{_ROOT}.{name}")
+
+
 def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     """Send log lines to stderr. Called once by the command line; libraries and tests leave logging alone."""
     handler = logging.StreamHandler(sys.stderr)
@@ -53,7 +59,17 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
 
 
 def _values(record: logging.LogRecord) -> dict[str, Any]:
-    return getattr(record, "values", {})
+    values: dict[str, Any] = getattr(record, "values", {})
+    return {**values, **_fault(record.exc_info)} if record.exc_info else values
+
+
+def _fault(info: Any) -> dict[str, str]:
+    """The text of an exception may hold what a peer sent: a header, and with it a token."""
+    kind, _, trace = info
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
+    return {"error": getattr(kind, "__name__", ""), "place": place}
 
 
 class _JsonFormatter(logging.Formatter):

@@ -11,7 +11,7 @@ from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ConfigError, Phase2Config
 from lingua_scheduler.runtime.ids import new_instance_id
-from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.logs import get_logger, library_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
@@ -21,7 +21,9 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import Control
 from lingua_scheduler.scheduler.desk import Desk
 from lingua_scheduler.scheduler.dispatch import Dispatch
+from lingua_scheduler.scheduler.door import Door, Newcomers
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
+from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.resume import Resumes
@@ -40,6 +42,8 @@ from lingua_scheduler.store.streams import Inbox, InboxConfig
 _log = get_logger("scheduler")
 
 SHUTDOWN_S = 5.0
+KEEPALIVE_S = 30.0
+"""Between two requests of a connection, to the end of the second one's header."""
 
 
 class Scheduler:
@@ -86,6 +90,7 @@ class Scheduler:
                 metrics=Metrics(),
                 scope=Scope(_task_failed),
                 guard=guard,
+                limits=Limits(config.limits, clock),
             )
             scheduler = assemble(context, Bus(context, inbox))
             try:
@@ -109,19 +114,31 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
     app = build_app(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.desk)
     Control(scheduler.context, scheduler.nodes, scheduler.upkeep.bus, scheduler.stop).add_to(app)
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=SHUTDOWN_S, max_line_size=HEADER_BYTES_MAX, handle_signals=False
+        app,
+        access_log=None,
+        logger=library_logger("http"),
+        shutdown_timeout=SHUTDOWN_S,
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+        keepalive_timeout=KEEPALIVE_S,
+        handle_signals=False,
     )
+    newcomers = Newcomers(scheduler.context.clock)
+    app.middlewares.insert(0, newcomers.middleware)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, server.host, server.port, reuse_port=server.workers > 1 or None)
+        door = Door(runner, scheduler.context.config, newcomers)
         try:
-            await site.start()
+            await door.start()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {server.host}:{server.port}: {error.strerror}; choose another with --port"
             ) from None
         host, port = runner.addresses[0][:2]
-        scheduler.url = f"http://{host}:{port}"
+        scheduler.url = f"{'https' if server.tls_cert_file else 'http'}://{host}:{port}"
+        sweeping = scheduler.context.scope.start(
+            newcomers.sweep(scheduler.context.config.limits.header_ms), "sweep-newcomers"
+        )
         _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
         if not scheduler.context.guard.is_on:
             _log.warning(OPEN_DOOR)
@@ -130,6 +147,7 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
             yield
         finally:
             await scheduler.upkeep.drain()
+            sweeping.cancel()
     finally:
         await runner.cleanup()
 

@@ -4,6 +4,8 @@ Frames are handled in the order they come. Whatever a client sends, the worst it
 that it loses is that frame; a bug in its session ends the session, not the connection's siblings.
 """
 
+import asyncio
+
 from aiohttp import web
 
 from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
@@ -16,6 +18,7 @@ from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.limits import Pace, crowded, rate_limited
 from lingua_scheduler.scheduler.opening import read_opening, read_utterance
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 
@@ -31,6 +34,10 @@ RoomMessage = (
     | wire.WebrtcAnswer
     | wire.WebrtcIce
 )
+
+
+class _SilenceError(Exception):
+    """A frame does not count, and its sender knows why."""
 
 
 class ClientConnection:
@@ -50,18 +57,28 @@ class ClientConnection:
         self._socket = socket
         self._actor: SessionActor | None = None
         self._closed_session: SessionId | None = None
+        self._pace = Pace(context.config.limits, context.clock.now_ms())
+        self._silent_since_ms = context.clock.now_ms()
+        self._told_until_ms = 0
+        self._is_over = False
 
     async def run(self) -> None:
         """Handle frames until the socket is closed."""
+        self._watch_silence()
         try:
             while (frame := await self._socket.receive()) is not None:
                 if isinstance(frame, sockets.Pong) or self._is_barred:
                     continue
+                if wait_ms := self._pace.frame(len(frame), self._context.clock.now_ms()):
+                    await asyncio.sleep(wait_ms / 1000)
                 try:
                     await self._on_frame(frame)
+                except _SilenceError:
+                    continue
                 except PeerError as error:
                     self._refuse(error)
         finally:
+            self._is_over = True
             self._context.guard.let_go(self)
             if self._actor is not None and self._actor.client is self:
                 self._actor.client = None
@@ -76,6 +93,8 @@ class ClientConnection:
         if self._actor is not None:
             self._closed_session = self._actor.session_id
             self._actor = None
+            self._silent_since_ms = self._context.clock.now_ms()
+            self._watch_silence()
         if reason == "idle":
             self._socket.close_nowait(sockets.GOING_AWAY, "session idle")
 
@@ -87,12 +106,27 @@ class ClientConnection:
         self._actor = None
         self._socket.close_nowait(sockets.SESSION_TAKEN_OVER, "session resumed elsewhere")
 
+    def _watch_silence(self) -> None:
+        """A connection without a session is not kept for long."""
+        if self._is_over or self._actor is not None or self._socket.is_closed:
+            return
+        due_ms = self._silent_since_ms + self._context.config.limits.silence_ms
+        if self._context.clock.now_ms() >= due_ms:
+            self._socket.close_nowait(sockets.TRY_AGAIN_LATER, "no session was opened")
+        else:
+            self._context.timers.wake_at(due_ms, self._watch_silence)
+
     def _refuse(self, error: PeerError) -> None:
-        """Told; and shown out where it was not let in in the first place."""
+        """Told; and shown out where it was not let in in the first place, or is refused all the time."""
         if error.code is ErrorCode.UNAUTHORIZED and self._actor is None:
             self._bar(error.message)
-        else:
-            self.send(wire.ErrorMessage(code=error.code, message=error.message))
+            return
+        self.send(wire.ErrorMessage(code=error.code, message=error.message, details=error.details))
+        if not self._pace.may_be_refused(self._context.clock.now_ms()):
+            self._is_barred = True
+            self._context.metrics.denied.labels("flood").inc()
+            _log.warning("client refused too often", address=self._address)
+            self._socket.close_nowait(sockets.TRY_AGAIN_LATER, "refused too often")
 
     def _bar(self, why: str) -> None:
         self._is_barred = True
@@ -120,6 +154,10 @@ class ClientConnection:
 
     async def _on_frame(self, frame: str | bytes) -> None:
         message = codec.decode_client(frame)
+        if self._sessions.shares.is_used and isinstance(
+            message, wire.AudioChunk | codec.BinaryChunk | wire.UtteranceMessage
+        ):
+            await self._check_share()
         match message:
             case wire.AudioChunk() | codec.BinaryChunk():
                 self._on_chunk(message)
@@ -143,6 +181,19 @@ class ClientConnection:
                 self._on_ping(message)
             case _:
                 await self._on_room(message)
+
+    async def _check_share(self) -> None:
+        """PeerError RATE_LIMITED, without a word where it was told already: its tenant has used up what it may."""
+        if self._actor is None:
+            return
+        try:
+            await self._sessions.shares.hear(self._actor.opening.speaker.tenant_id)
+        except PeerError as error:
+            now_ms = self._context.clock.now_ms()
+            if now_ms < self._told_until_ms:
+                raise _SilenceError from None
+            self._told_until_ms = now_ms + (error.retry_after_ms or 0)
+            raise
 
     def _on_chunk(self, chunk: wire.AudioChunk | codec.BinaryChunk) -> None:
         actor = self._bound(chunk.session_id)
@@ -174,6 +225,7 @@ class ClientConnection:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
         trace_id = TraceId(init.trace_id) if init.trace_id and valid_id(init.trace_id) else ids.new_trace_id()
+        self._context.limits.check_new_session(len(self._sessions))
         grant = self._admit(init.token)
         self._check_languages(*_languages(init))
         opening = read_opening(init, ids.new_session_id(), trace_id, grant)
@@ -213,6 +265,8 @@ class ClientConnection:
     async def _on_room(self, message: RoomMessage) -> None:
         if self._actor is None:
             raise PeerError(ErrorCode.INVALID_SESSION, HINTS[ErrorCode.INVALID_SESSION].en)
+        if wait_ms := self._pace.room_request(self._context.clock.now_ms()):
+            raise rate_limited(wait_ms)
         if self._grant is not None and "room" not in self._grant.claims.scopes:
             code = None if isinstance(message, wire.RoomCreate) else message.room_code[:16]
             why = "the token is not for this (room)"
@@ -239,9 +293,19 @@ async def serve_client(context: Context, sessions: Sessions, request: web.Reques
     """The handler of `/ws/session`."""
     if not context.guard.is_own_page(request):
         return foreign_page(context)
-    offered = [one.strip() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-    token = token_among(offered)
-    # Browsers insist on an answer to what they offer; one that offers nothing else gets its token back.
-    socket = await sockets.accept(request, subprotocols=[SUBPROTOCOL_NAME, f"{SUBPROTOCOL}{token}"] if token else ())
-    await ClientConnection(context, sessions, socket, request.remote or "", token).run()
+    address = request.remote or ""
+    if wait_ms := context.limits.connect(address):
+        return crowded(context.metrics, wait_ms)
+    try:
+        offered = [one.strip() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        token = token_among(offered)
+        # Browsers insist on an answer to what they offer; one that offers nothing else gets its token back.
+        socket = await sockets.accept(
+            request,
+            frame_bytes_max=context.config.security.max_frame_bytes,
+            subprotocols=[SUBPROTOCOL_NAME, f"{SUBPROTOCOL}{token}"] if token else (),
+        )
+        await ClientConnection(context, sessions, socket, address, token).run()
+    finally:
+        context.limits.leave(address)
     return socket.response

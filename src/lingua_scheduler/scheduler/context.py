@@ -9,6 +9,7 @@ from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.scheduler.auth.guard import Guard
+from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.store_health import StoreHealth
 from lingua_scheduler.store.store import Store
 
@@ -25,3 +26,4 @@ class Context:
     scope: Scope
     """Home of every background task of the instance; the composition root closes it."""
     guard: Guard
+    limits: Limits

@@ -25,6 +25,8 @@ from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.door import common_name
+from lingua_scheduler.scheduler.limits import crowded, per_minute, rate_limited
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import HeldJob, NodeReply, Offer
 
@@ -204,13 +206,16 @@ class Nodes:
 class NodeConnection:
     """One socket of a node and its machine."""
 
-    def __init__(self, context: Context, nodes: Nodes, socket: sockets.Socket) -> None:
+    def __init__(self, context: Context, nodes: Nodes, socket: sockets.Socket, common_name: str | None = None) -> None:
+        """`common_name`: of the certificate that the node had to show."""
         self._context = context
+        self._common_name = common_name
         self._nodes = nodes
         self._socket = socket
         self._is_barred = False
         """Its token was refused or taken back: nothing that it still sends counts."""
         config = context.config
+        self._registrations = per_minute(config.limits.registrations_per_minute, context.clock.now_ms())
         self._machine = NodeMachine(
             health=config.node_health,
             default_capacity=config.scheduler.max_concurrent_jobs_per_node,
@@ -264,6 +269,9 @@ class NodeConnection:
             self.driver.post(node.FrameRefused(error.message, is_registration))
             return
         if isinstance(message, NodeRegister):
+            if wait_ms := self._registrations.take_if(1, self._context.clock.now_ms()):
+                self._turn_away(wait_ms)
+                return
             try:
                 message = self._admit(message)
             except PeerError as error:
@@ -273,6 +281,10 @@ class NodeConnection:
 
     def _admit(self, message: NodeRegister) -> NodeRegister:
         """The registration under an id that the node's token allows. PeerError UNAUTHORIZED where there is none."""
+        if self._common_name is not None:
+            if message.node_id not in {None, "", self._common_name}:
+                raise unauthorized(AccessError("the certificate is of another node"))
+            message = msgspec.structs.replace(message, node_id=self._common_name)
         grant = self._context.guard.node(message.token)
         if grant is None:
             return message
@@ -282,6 +294,16 @@ class NodeConnection:
             raise unauthorized(AccessError("the token is of another node"))
         self._context.guard.hold(self, grant, self._token_taken_back)
         return msgspec.structs.replace(message, token=None)
+
+    def _turn_away(self, wait_ms: int) -> None:
+        """It registers all the time."""
+        self._is_barred = True
+        self._context.metrics.denied.labels("flood").inc()
+        error = rate_limited(wait_ms)
+        told = ErrorMessage(code=error.code, message=error.message, details=error.details)
+        self._socket.send_text_nowait(codec.encode(told))
+        self._socket.close_nowait(sockets.TRY_AGAIN_LATER, "registers too often")
+        self.driver.post(node.SocketClosed())
 
     def _token_taken_back(self) -> None:
         self._bar("the token was revoked")
@@ -388,6 +410,16 @@ async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> we
         return web.Response(status=503, text="this instance is leaving; connect again for another\n")
     if not context.guard.is_own_page(request):
         return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
-    socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
-    await NodeConnection(context, nodes, socket).run()
+    named = None
+    if context.config.server.tls_nodes_ca_file and not (named := common_name(request)):
+        context.metrics.denied.labels("node").inc()
+        return web.Response(status=403, text="nodes must show a certificate (server.tls_nodes_ca_file)\n")
+    address = request.remote or ""
+    if wait_ms := context.limits.connect(address):
+        return crowded(context.metrics, wait_ms)
+    try:
+        socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
+        await NodeConnection(context, nodes, socket, named).run()
+    finally:
+        context.limits.leave(address)
     return socket.response

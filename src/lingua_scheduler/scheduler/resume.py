@@ -111,7 +111,7 @@ class Resumes:
         older = self._sessions.find(session_id)
         if older is not None and older.record is not None:
             older.record.refused(claim.epoch)
-        self._sessions.add(actor)
+        self._sessions.moved_here(actor)
         outbox = {**claim.outbox, **late}
         outcomes = self._outcomes(specs, outbox)
         actor.go_on(self._standings(specs, adopted, set(outcomes)), outcomes.values())

@@ -29,6 +29,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.keeping import SessionRecord
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.scheduler.previews import Previews
+from lingua_scheduler.scheduler.shares import Shares
 from lingua_scheduler.scheduler.tally import Tally
 from lingua_scheduler.store.errors import StoreError
 
@@ -189,6 +190,7 @@ class SessionActor:
                 self._registry.own_job(spec.job_id, self)
                 if self.record is not None:
                     self.record.began()
+                self._registry.shares.used(spec.speaker.tenant_id, spec.utterance.duration_ms)
                 self._finalized_ms[spec.job_id] = spec.utterance.finalized_at_ms
                 if not spec.is_for_room:
                     self._registry.rooms.spoke(self.session_id)
@@ -334,6 +336,7 @@ class Sessions:
         self.dispatcher = dispatcher
         self.previews = previews
         self.tally = Tally()
+        self.shares = Shares(context.config, context.instance_id, context.store, context.clock, context.scope)
         self._context = context
         self._forget_owner = forget_owner
         self.rooms: Rooms
@@ -367,6 +370,7 @@ class Sessions:
         if self._is_draining:
             raise PeerError(ErrorCode.NODE_UNAVAILABLE, "this instance is leaving; connect again for another")
         speaker = opening.speaker
+        await self.shares.open(speaker.tenant_id)
         token = new_resume_token() if opening.is_v11 else None
         actor = SessionActor(self._context, self, opening, token)
         if actor.record is not None and token is not None:
@@ -376,6 +380,13 @@ class Sessions:
         self.add(actor)
         _log.info("session opened", session=speaker.session_id, is_v11=opening.is_v11, mode=speaker.mode)
         return actor, self._ack(opening, token, warning)
+
+    def moved_here(self, actor: SessionActor) -> None:
+        """A session that was another instance's, or a newer owner of one that was here."""
+        self.shares.entered(actor.opening.speaker.tenant_id)
+        if (older := self._by_id.get(actor.session_id)) is not None:
+            self.shares.left(older.opening.speaker.tenant_id)
+        self.add(actor)
 
     def add(self, actor: SessionActor) -> None:
         self._by_id[actor.session_id] = actor
@@ -402,6 +413,7 @@ class Sessions:
     def ended(self, actor: SessionActor) -> None:
         if self._by_id.get(actor.session_id) is actor:
             del self._by_id[actor.session_id]
+            self.shares.left(actor.opening.speaker.tenant_id)
         if actor.record is not None and actor.record.is_over:
             for job_id in [job_id for job_id, owner in self._by_job.items() if owner is actor]:
                 self.disown_job(job_id)

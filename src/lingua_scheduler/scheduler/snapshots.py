@@ -46,6 +46,8 @@ class Snapshots:
             reasons.append("Redis is unreachable")
         if self.is_draining:
             reasons.append("draining")
+        if self._context.limits.is_out_of_memory:
+            reasons.append("no memory for new sessions")
         return reasons
 
     def get(self, name: str) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class Upkeep:
         while True:
             has_news = await self._wait_round()
             self._context.guard.refresh()
+            self._context.limits.look_at_memory()
             try:
                 # To a Redis that was away this instance is new: its peers must see it before they miss it.
                 await self._round(count if self._context.health.is_up else 0, has_news=has_news)

@@ -12,6 +12,7 @@ from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.clients import ClientConnection
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.nodes import NodeConnection
 from lingua_scheduler.scheduler.sessions import SessionActor
 from lingua_scheduler.scheduler.store_health import StoreHealth
@@ -48,6 +49,7 @@ class SimInstance:
                 metrics=Metrics(),
                 scope=Scope(self._task_failed),
                 guard=Guard(Config(), clock),
+                limits=Limits(Config().limits, clock),
             )
             inbox = SimInbox(redis, self.process, me).as_inbox()
             self.bus = Bus(self.context, inbox)

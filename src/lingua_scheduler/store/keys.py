@@ -194,6 +194,13 @@ KEY_TABLE: tuple[Key, ...] = (
         "codes that a session, or a hashed address, guessed wrong",
     ),
     Key(
+        "lingua:v1:share:<tenant>",
+        "hash",
+        "2 days after its last use",
+        "the instances where a tenant with a quota has sessions; expires",
+        "jobs_ms and audio_ms (until when what was used is paid for), and for each instance alive, sessions, round",
+    ),
+    Key(
         "scheduler:session:<session>",
         "hash",
         "300 s after last use; of protocol 1.1 the resume window and 30 s, renewed",

@@ -13,6 +13,7 @@ from lingua_scheduler.store.nodes import NodeStore
 from lingua_scheduler.store.rooms import RoomStore
 from lingua_scheduler.store.servers import Finder
 from lingua_scheduler.store.sessions import SessionStore
+from lingua_scheduler.store.shares import ShareStore
 
 
 class Store:
@@ -31,6 +32,7 @@ class Store:
         self.instances = InstanceStore(run)
         self.inboxes = Inboxes(run)
         self.rooms = RoomStore(run)
+        self.shares = ShareStore(run)
 
     @staticmethod
     @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from lingua_scheduler.store.model.jobs import JobModel
 from lingua_scheduler.store.model.nodes import NodeModel
 from lingua_scheduler.store.model.rooms import RoomModel
 from lingua_scheduler.store.model.sessions import SessionModel
+from lingua_scheduler.store.model.shares import ShareModel
 from lingua_scheduler.store.model.world import Chooser, World
 
 
@@ -25,6 +26,7 @@ class StoreModel:
         self.sessions = SessionModel(self.world)
         self.instances = InstanceModel(self.world)
         self.rooms = RoomModel(self.world)
+        self.shares = ShareModel(self.world)
 
 
 __all__ = ["StoreModel"]

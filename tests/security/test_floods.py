@@ -1,0 +1,317 @@
+"""Who says too much, too often, too slowly or too large is held up or shown out, and nobody else notices."""
+
+import asyncio
+import struct
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, WSServerHandshakeError
+
+from lingua_scheduler.core.limits import Bucket, Buckets
+from lingua_scheduler.protocol import messages as wire
+from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.runtime import memory
+from lingua_scheduler.runtime.config import Config
+from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.store.embedded import EmbeddedRedis
+from tests.scheduler.conftest import QUICK, changed
+from tests.support.peers import ClientPeer, Peers, registration
+
+TRY_AGAIN_LATER = 1013
+TOO_BIG = 1009
+UPGRADE = (
+    b"GET /ws/session HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+@asynccontextmanager
+async def limited(redis: EmbeddedRedis, **limits: Any) -> AsyncGenerator[Scheduler]:
+    async with Scheduler.start(limits_of(**limits), redis.url) as running:
+        yield running
+
+
+def limits_of(**limits: Any) -> Config:
+    return changed(QUICK, "limits", **limits)
+
+
+async def dial(scheduler: Scheduler) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = scheduler.url.removeprefix("http://").rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def is_served(peers: Peers) -> None:
+    """Others go on."""
+    await (await peers.client()).open()
+
+
+# ------------------------------------------------------------------------------------------- the handshake
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", UPGRADE], ids=["nothing", "half a line", "a header without end"])
+async def test_a_header_that_does_not_end_is_cut_off(redis: EmbeddedRedis, said: bytes):
+    async with limited(redis, header_ms=1) as scheduler, Peers.of(scheduler.url) as peers:
+        reader, writer = await dial(scheduler)
+        writer.write(said)
+        async with asyncio.timeout(15):
+            assert await reader.read() == b""
+        writer.close()
+        await is_served(peers)
+
+
+async def test_a_header_in_time_is_not_cut_off(redis: EmbeddedRedis):
+    """Sweeps go over a connection that was heard, and leave it alone."""
+    async with limited(redis, header_ms=1) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        reader, writer = await dial(scheduler)
+        async with asyncio.timeout(15):
+            assert await reader.read() == b"", "the sweep has been here"
+        writer.close()
+        await client.open()
+
+
+async def test_a_header_that_is_too_large_is_refused(scheduler: Scheduler):
+    for said in (
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 1000 + b"\r\n",
+    ):
+        reader, writer = await dial(scheduler)
+        writer.write(said)
+        async with asyncio.timeout(15):
+            assert (await reader.readline()).startswith(b"HTTP/1.0 400"), said[:20]
+        writer.close()
+
+
+SMUGGLED = {
+    "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello",
+    "length and chunks": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "a space before the colon": b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n\r\nhello",
+    "a folded line": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b: c\r\n\r\n",
+    "a bare carriage return": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\rY: b\r\n\r\n",
+    "a zero byte": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", SMUGGLED.values(), ids=SMUGGLED.keys())
+async def test_headers_that_proxies_read_otherwise_are_refused(scheduler: Scheduler, said: bytes):
+    reader, writer = await dial(scheduler)
+    writer.write(said)
+    async with asyncio.timeout(15):
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.0 400"), answer[:80]
+    assert answer.count(b"HTTP/1.") == 1, "one request, one answer, and the connection ends"
+
+
+async def test_there_are_no_more_connections_than_may_be(redis: EmbeddedRedis):
+    async with limited(redis, connections=2) as scheduler, Peers.of(scheduler.url) as peers:
+        first = await peers.client()
+        second = await peers.client()
+        reader, writer = await dial(scheduler)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(15):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()
+        await first.open()
+        await second.open()
+
+
+async def test_an_address_connects_no_more_often_than_it_may(redis: EmbeddedRedis):
+    limits = {"connects_per_minute_per_address": 4, "loopback_is_limited": True}
+    async with limited(redis, **limits) as scheduler, ClientSession() as http:
+        for path in ("/ws/session", "/ws/node"):
+            async with http.ws_connect(f"{scheduler.url}{path}"):
+                pass
+        for path in ("/ws/session", "/ws/node"):
+            with pytest.raises(WSServerHandshakeError) as refusal:
+                await http.ws_connect(f"{scheduler.url}{path}")
+            assert refusal.value.status == 429
+            assert 1 <= int((refusal.value.headers or {})["Retry-After"]) <= 60
+
+
+async def test_an_address_has_no_more_connections_than_it_may(redis: EmbeddedRedis):
+    limits = {"connections_per_address": 1, "loopback_is_limited": True}
+    async with limited(redis, **limits) as scheduler, ClientSession() as http:
+        url = f"{scheduler.url}/ws/session"
+        async with http.ws_connect(url):
+            with pytest.raises(WSServerHandshakeError) as refusal:
+                await http.ws_connect(url)
+            assert refusal.value.status == 429
+        async with http.ws_connect(url) as ws:
+            await ClientPeer(ws).open()
+
+
+async def test_who_connects_and_opens_nothing_is_shown_out(redis: EmbeddedRedis):
+    async with limited(redis, silence_ms=300) as scheduler, Peers.of(scheduler.url) as peers:
+        silent, ended, speaking = await peers.client(), await peers.client(), await peers.client()
+        await speaking.open()
+        await ended.open()
+        await ended.send(wire.SessionClose(session_id=ended.session_id, reason="done"))
+        assert await silent.wait_closed() == TRY_AGAIN_LATER
+        assert await ended.wait_closed() == TRY_AGAIN_LATER
+        await speaking.send(wire.ClientHeartbeat(session_id=speaking.session_id, timestamp=1))
+        await speaking.wait_for(wire.ServerHeartbeat)
+
+
+# ------------------------------------------------------------------------------------------- frames
+
+
+@pytest.mark.parametrize("path", ["/ws/session", "/ws/node"])
+@pytest.mark.parametrize("claimed", [1 << 62, 17 << 20])
+async def test_a_frame_that_is_too_large_is_refused_at_its_header(scheduler: Scheduler, path: str, claimed: int):
+    """Nothing of it has to arrive."""
+    reader, writer = await dial(scheduler)
+    writer.write(UPGRADE.replace(b"/ws/session", path.encode()) + b"\r\n")
+    async with asyncio.timeout(15):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x82\xff" + struct.pack(">Q", claimed) + b"mask")
+        head = await reader.readexactly(4)
+    writer.close()
+    assert head[0] == 0x88
+    assert struct.unpack(">H", head[2:])[0] == TOO_BIG
+
+
+async def test_fragments_are_one_message(scheduler: Scheduler):
+    reader, writer = await dial(scheduler)
+    writer.write(UPGRADE + b"\r\n")
+    part = bytes(60_000)
+    async with asyncio.timeout(15):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x02\xfe" + struct.pack(">H", len(part)) + bytes(4) + part)
+        for _ in range(18):
+            writer.write(b"\x00\xfe" + struct.pack(">H", len(part)) + bytes(4) + part)
+        head = await reader.readexactly(4)
+    writer.close()
+    assert struct.unpack(">H", head[2:])[0] == TOO_BIG
+
+
+async def test_the_size_of_a_clients_frame_is_configured(redis: EmbeddedRedis):
+    config = changed(QUICK, "security", max_frame_bytes=10_000)
+    async with Scheduler.start(config, redis.url) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        await client.ws.send_str("x" * 10_001)
+        assert await client.wait_closed() == TOO_BIG
+
+
+async def test_a_compressed_frame_is_a_fault(scheduler: Scheduler):
+    """Compression is not negotiated, so nothing small unfolds: a frame that says it is compressed ends the socket."""
+    reader, writer = await dial(scheduler)
+    writer.write(UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    async with asyncio.timeout(15):
+        assert b"deflate" not in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\xc2\x84" + bytes(4) + b"bomb")
+        assert (await reader.readexactly(4))[0] == 0x88
+    writer.close()
+
+
+async def test_a_flood_of_frames_is_read_no_faster_than_it_may_come(redis: EmbeddedRedis):
+    """Not lost: held up. What is waiting does not lie in this process but with the sender."""
+    async with limited(redis, frames_per_second=50) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        await client.open()
+        began_ms = scheduler.context.clock.now_ms()
+        for stamp in range(150):
+            await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=stamp))
+        await client.wait_for(wire.ServerHeartbeat, lambda beat: beat.timestamp == 149)
+        assert scheduler.context.clock.now_ms() - began_ms >= 900, "100 at once, then one each 20 ms"
+
+
+async def test_who_is_refused_all_the_time_is_shown_out(redis: EmbeddedRedis):
+    async with limited(redis, refusals_per_minute=20) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        for _ in range(30):
+            await client.ws.send_str("{}")
+        assert await client.wait_closed() == TRY_AGAIN_LATER
+        assert 10 <= len(client.received) <= 12
+        await is_served(peers)
+
+
+async def test_rooms_are_asked_for_no_more_often_than_they_may(redis: EmbeddedRedis):
+    async with limited(redis, room_requests_per_minute=4) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        await client.open()
+        for _ in range(3):
+            await client.send(wire.RoomLeave(room_code="123456"))
+        error = await client.wait_for(wire.ErrorMessage)
+        assert error.code is ErrorCode.RATE_LIMITED
+        assert 1 <= (error.details or {})["retry_after_ms"] <= 15_001
+
+
+async def test_a_node_registers_no_more_often_than_it_may(redis: EmbeddedRedis):
+    async with limited(redis, registrations_per_minute=4) as scheduler, Peers.of(scheduler.url) as peers:
+        node = await peers.node()
+        for _ in range(3):
+            await node.send(registration("n1"))
+        error = await node.wait_for(wire.ErrorMessage)
+        assert error.code is ErrorCode.RATE_LIMITED
+        assert await node.wait_closed() == TRY_AGAIN_LATER
+
+
+# ------------------------------------------------------------------------------------------- the instance
+
+
+async def assert_no_session(peers: Peers) -> None:
+    client = await peers.client()
+    await client.send(wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lang="pt"))
+    error = await client.wait_for(wire.ErrorMessage)
+    assert error.code is ErrorCode.RATE_LIMITED
+    assert (error.details or {})["retry_after_ms"] > 0
+
+
+async def test_an_instance_has_no_more_sessions_than_it_may(redis: EmbeddedRedis):
+    async with limited(redis, sessions=1) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        await client.open()
+        await assert_no_session(peers)
+        await client.send(wire.SessionClose(session_id=client.session_id, reason="done"))
+        await client.wait_for(wire.SessionCloseAck)
+        await is_served(peers)
+
+
+async def test_without_memory_there_are_no_new_sessions_and_the_old_go_on(redis: EmbeddedRedis):
+    async with limited(redis, memory_mib=1) as scheduler, Peers.of(scheduler.url) as peers, ClientSession() as http:
+        client = await peers.client()
+        await client.open()
+        scheduler.context.limits.look_at_memory()
+        await assert_no_session(peers)
+        await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=1))
+        await client.wait_for(wire.ServerHeartbeat)
+        async with http.get(f"{scheduler.url}/ready") as response:
+            assert response.status == 503
+            assert "no memory for new sessions" in (await response.json())["reasons"]
+
+
+def test_memory_is_told():
+    assert 1 << 20 < memory.used_bytes() < memory.available_bytes()
+
+
+# ------------------------------------------------------------------------------------------- rates
+
+
+def test_a_bucket_allows_a_burst_and_then_its_rate():
+    bucket = Bucket(10, 3, 0)
+    assert [bucket.take_if(1, 0) for _ in range(4)] == [0, 0, 0, 101]
+    assert bucket.take_if(1, 99) > 0
+    assert bucket.take_if(1, 101) == 0
+    assert bucket.take(5, 101) >= 400, "a debt is waited out"
+    assert bucket.take_if(1, 100_000) == 0
+    assert bucket.take_if(3, 100_000) > 0, "no more than the burst is saved up"
+
+
+def test_buckets_of_keys_are_bounded_and_of_their_own():
+    buckets = Buckets[str](1, 1, 2)
+    assert [buckets.of(key, 0).take_if(1, 0) > 0 for key in ("a", "b", "a", "c", "a")] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert len(buckets) == 2
+    assert buckets.of("b", 0).take_if(1, 0) == 0, "who was forgotten begins anew"
