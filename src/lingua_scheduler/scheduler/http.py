@@ -7,6 +7,8 @@ from pathlib import Path
 from aiohttp import web
 
 from lingua_scheduler.protocol.ids import JobId, valid_id
+from lingua_scheduler.scheduler.auth.guard import Guard
+from lingua_scheduler.scheduler.auth.watching import only_operators
 from lingua_scheduler.scheduler.clients import serve_client
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.desk import Desk, answer
@@ -24,7 +26,7 @@ DASHBOARDS = ("dashboard", "cluster", "compute-power", "models", "languages")
 def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) -> web.Application:
     """All routes of the port."""
     snapshots = desk.snapshots
-    app = web.Application(middlewares=[with_security_headers])
+    app = web.Application(middlewares=[with_security_headers, only_operators(context.guard)])
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
     app.router.add_get("/health", _health)
@@ -32,7 +34,7 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) ->
     app.router.add_get("/metrics", functools.partial(_metrics, context))
     for name in PICTURES:
         app.router.add_get(f"/api/v1/{name}", functools.partial(_snapshot, snapshots, name))
-    app.router.add_get("/api/v1/jobs/{job_id}", functools.partial(_job, snapshots))
+    app.router.add_get("/api/v1/jobs/{job_id}", functools.partial(_job, context.guard, snapshots))
     feed = Feed(context, snapshots)
     app.router.add_get("/api/v1/feed", feed.serve)
     app.on_shutdown.append(feed.close)
@@ -60,12 +62,14 @@ async def _snapshot(snapshots: Snapshots, name: str, _: web.Request) -> web.Resp
     return answer(snapshots.get(name))
 
 
-async def _job(snapshots: Snapshots, request: web.Request) -> web.Response:
+async def _job(guard: Guard, snapshots: Snapshots, request: web.Request) -> web.Response:
     job_id = request.match_info["job_id"]
     try:
         story = await snapshots.job(JobId(job_id)) if valid_id(job_id) else None
     except StoreError as error:
         return answer({"error": f"Redis does not answer: {error}"}, status=503)
+    if story is not None and not guard.may_see(request.headers.get("Authorization", ""), story["tenant_id"]):
+        story = None
     if story is None:
         return answer({"error": f"no job {job_id!r}: it never was, or was over an hour ago"}, status=404)
     return answer(story)

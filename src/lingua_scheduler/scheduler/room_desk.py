@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from lingua_scheduler.core.rooms.room import Member, Room
+from lingua_scheduler.core.rooms.room import Member, Room, code_of
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode
@@ -93,12 +93,13 @@ class RoomDesk:
 
     async def _create(self, actor: SessionActor, request: wire.RoomCreate) -> None:
         member = self._member(actor, request.display_name, request.preferred_lang)
-        codes = ids.new_room_codes(CODES_TRIED)
+        tenant_id = actor.opening.speaker.tenant_id
+        codes = [code_of(tenant_id, code) for code in ids.new_room_codes(CODES_TRIED)]
         reply = await self._context.store.rooms.create(
             ids.new_room_id(), codes, member, expiry_ms=self._rooms.expiry_ms
         )
         made = _granted(reply)
-        ack = wire.RoomCreateAck(room_code=made.code, room_id=made.room_id)
+        ack = wire.RoomCreateAck(room_code=made.digits, room_id=made.room_id)
         self._rooms.send(actor.session_id, ack)
         self._rooms.seat(actor, reply)
 
@@ -108,7 +109,7 @@ class RoomDesk:
             raise RefusedError(ErrorCode.INVALID_ROOM_CODE)
         member = self._member(actor, request.display_name, request.preferred_lang)
         reply = await self._context.store.rooms.join(
-            code,
+            code_of(actor.opening.speaker.tenant_id, code),
             member,
             Guesser(actor.session_id, address),
             members_max=self._context.config.rooms.max_members,
@@ -154,17 +155,17 @@ class RoomDesk:
             raise RefusedError(ErrorCode.UNAUTHORIZED, "that member does not receive your voice")
         match request:
             case wire.WebrtcOffer(sdp=sdp):
-                told = wire.WebrtcOffer(room_code=picture.code, to=actor.session_id, sdp=sdp)
+                told = wire.WebrtcOffer(room_code=picture.digits, to=actor.session_id, sdp=sdp)
             case wire.WebrtcAnswer(sdp=sdp):
-                told = wire.WebrtcAnswer(room_code=picture.code, to=actor.session_id, sdp=sdp)
+                told = wire.WebrtcAnswer(room_code=picture.digits, to=actor.session_id, sdp=sdp)
             case wire.WebrtcIce(candidate=candidate):
-                told = wire.WebrtcIce(room_code=picture.code, to=actor.session_id, candidate=candidate)
+                told = wire.WebrtcIce(room_code=picture.digits, to=actor.session_id, candidate=candidate)
         self._rooms.signal(picture, member, told)
 
     def _room(self, actor: SessionActor, code: str) -> Room:
         """The room that the client is in, which the message must name."""
         picture = self._rooms.room_of(actor.session_id)
-        if picture is None or picture.code != code.strip():
+        if picture is None or picture.digits != code.strip():
             raise RefusedError(ErrorCode.ROOM_NOT_FOUND, "you are not in this room")
         return picture
 

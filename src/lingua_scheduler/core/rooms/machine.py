@@ -143,7 +143,7 @@ class RoomMachine:
             out += [ev.DropMember(one.session_id, instance_id) for one in members if one.instance_id == instance_id]
 
     def _end(self, out: Effects) -> None:
-        code = self.room.code if self.room is not None else ""
+        code = self.room.digits if self.room is not None else ""
         for session_id in list(self.seated):
             del self.seated[session_id]
             out.append(ev.SetAudience(session_id, None, None))

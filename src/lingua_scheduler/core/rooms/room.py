@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lingua_scheduler.protocol.ids import InstanceId, Language, RoomId, SessionId
+from lingua_scheduler.protocol.ids import InstanceId, Language, RoomId, SessionId, TenantId
 from lingua_scheduler.protocol.messages import RoomMember, RoomMembers
 
 Listeners = tuple[tuple[Language, tuple[SessionId, ...]], ...]
@@ -30,10 +30,16 @@ class Member:
 class Room:
     room_id: RoomId
     code: str
+    """Six digits, behind `<tenant>/` where its members have a tenant: each tenant has rooms of its own."""
     version: int
     """Grows with every change of its members: of two pictures the higher one is the newer."""
     members: tuple[Member, ...]
     """Who came first stands first."""
+
+    @property
+    def digits(self) -> str:
+        """What members are told."""
+        return self.code.rpartition("/")[2]
 
     def member(self, session_id: str) -> Member | None:
         return next((one for one in self.members if one.session_id == session_id), None)
@@ -57,7 +63,12 @@ class Room:
         return member.voices.get(SessionId(speaker), True)
 
     def to_wire(self) -> RoomMembers:
-        return RoomMembers(room_code=self.code, members=[_to_wire(one) for one in self.members])
+        return RoomMembers(room_code=self.digits, members=[_to_wire(one) for one in self.members])
+
+
+def code_of(tenant_id: TenantId, digits: str) -> str:
+    """The code of a tenant's room. No tenant's id has a slash."""
+    return f"{tenant_id}/{digits}" if tenant_id else digits
 
 
 def _to_wire(member: Member) -> RoomMember:

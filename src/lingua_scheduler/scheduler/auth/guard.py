@@ -82,6 +82,18 @@ class Guard:
             return str(error)
         return None
 
+    def may_see(self, authorization: str, tenant_id: str) -> bool:
+        """Whether the bearer may be told of a tenant's jobs: administrators of all, clients of their own."""
+        return not self.is_on or self.admin(authorization) is None or self.tenant(authorization) == tenant_id
+
+    def tenant(self, authorization: str) -> str | None:
+        """Whose client the header `Authorization` is of; None where of nobody's."""
+        scheme, _, token = authorization.partition(" ")
+        try:
+            return self._grant(token.strip() if scheme.lower() == "bearer" else None, "client").tenant_id
+        except AccessError:
+            return None
+
     def is_own_page(self, request: web.Request) -> bool:
         """Whether no browser sends this, or one that shows a page of this port or of an allowed origin."""
         origin = request.headers.get("Origin")
