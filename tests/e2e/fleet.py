@@ -129,6 +129,15 @@ class Instance:
 
         await wait_until(is_so, f"/ready to say {wanted}\n{self.child.story()}")
 
+    async def wait_peers(self, count: int) -> None:
+        """Until it has seen so many instances alive, itself included: only whom it has seen can it miss."""
+
+        async def is_so() -> bool:
+            async with aiohttp.ClientSession() as http, http.get(self.url + "/api/v1/cluster") as response:
+                return len((await response.json()).get("instances", ())) >= count
+
+        await wait_until(is_so, f"{count} instances to be seen\n{self.child.story()}")
+
     @property
     def instance_id(self) -> str:
         found = re.search(r"instance='([^']+)'", self.child.stderr)

@@ -70,6 +70,8 @@ async def meet(*people: tuple[Person, Peers]) -> None:
 async def test_a_listener_whose_instance_is_killed_hears_everything_once(fleet: Fleet):
     a, b, c = await fleet.serve(3)
     await fleet.node("node", a)
+    for one in (a, c):
+        await one.wait_peers(3)
     ana, bea, cleo = Person("en"), Person("pt"), Person("pt")
     async with places(a, b, c) as (at_a, at_b, at_c):
         await meet((ana, at_a), (bea, at_b), (cleo, at_c))

@@ -63,6 +63,8 @@ class Local(Protocol):
 
     def room_for(self, message: wire.RoomMessage) -> None: ...
 
+    async def settled(self) -> None: ...
+
 
 class RemoteOwner:
     """The owner of jobs that is another instance: what is reported to it goes to its inbox."""
@@ -322,6 +324,7 @@ class Bus:
         """What fails stays pending: it is delivered again, and in the end given up as a dead letter."""
         done = [entry for entry in entries if self._is_handled(entry)]
         if done:
+            await self.local.settled()
             await self._inbox.done(done)
 
     def _is_handled(self, entry: Entry) -> bool:

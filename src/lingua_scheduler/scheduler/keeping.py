@@ -48,6 +48,11 @@ def result_key(session_id: SessionId, message: TranslationResult | MissingResult
     return JobId(f"job-{session_id}-{message.utterance_index}-{message.tgt_lang}")
 
 
+def is_line(session_id: SessionId, message: ServerMessage) -> bool:
+    """Whether another member of the room said it."""
+    return isinstance(message, TranslationResult | MissingResult) and message.session_id != session_id
+
+
 class SessionRecord:
     """The owner's side of one record. `replaced` is called once, when it turns out that there is a newer owner."""
 
@@ -88,7 +93,8 @@ class SessionRecord:
         if not isinstance(message, TranslationResult | MissingResult) or message.result_seq is None:
             return
         self._is_dirty = True
-        if result_key(self._session_id, message) not in self._stored:
+        # A line is written before it is sent (`write_ahead.py`).
+        if not is_line(self._session_id, message) and result_key(self._session_id, message) not in self._stored:
             self.write_soon()
 
     def acknowledged(self) -> None:

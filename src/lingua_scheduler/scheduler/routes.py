@@ -153,6 +153,9 @@ class Routes:
     def room_for(self, message: wire.RoomMessage) -> None:
         self.sessions.rooms.heard(message)
 
+    async def settled(self) -> None:
+        await self.sessions.settling.settled()
+
     def drain_for(self, message: wire.DrainNode) -> None:
         drain_node(self._nodes, NodeId(message.node_id), lifts=message.lifts)
 

@@ -26,11 +26,12 @@ from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
-from lingua_scheduler.scheduler.keeping import SessionRecord
+from lingua_scheduler.scheduler.keeping import SessionRecord, is_line
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.shares import Shares
 from lingua_scheduler.scheduler.tally import Tally
+from lingua_scheduler.scheduler.write_ahead import Settling, WriteAhead
 from lingua_scheduler.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class SessionActor:
             SessionRecord(context, opening, machine, context.clock.wall_ms(), self._replaced) if resume_token else None
         )
         """In the store, for whoever may have to go on with the session. Protocol 1.1 only."""
+        self._ahead = WriteAhead(self.record, registry.settling) if self.record is not None else None
         self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
         self.session = Driver[session.SessionEvent, session.SessionEffect](
             machine, self._perform_session, session.TimeReached(), context.timers, context.clock, self._crashed
@@ -114,6 +116,8 @@ class SessionActor:
 
     def post(self, event: session.SessionEvent) -> None:
         self.session.post(event)
+        if isinstance(event, session.LineArrived) and self._ahead is not None and self.client is None:
+            self._ahead.write()
         if isinstance(event, session.ResultsAcked) and self.record is not None:
             self.record.acknowledged()
         if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and event.audio:
@@ -177,15 +181,10 @@ class SessionActor:
     def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
         return self._jobs_machine.book.jobs_on(node_id)
 
-    def _perform_session(  # noqa: C901, PLR0912 - one line for each effect
-        self, effect: session.SessionEffect
-    ) -> None:
+    def _perform_session(self, effect: session.SessionEffect) -> None:
         match effect:
             case session.Send(message):
-                if self.record is not None:
-                    self.record.sent(message)
-                if self.client is not None:
-                    self.client.send(message)
+                self._send(message)
             case session.StartJob(spec):
                 self._registry.own_job(spec.job_id, self)
                 if self.record is not None:
@@ -211,6 +210,16 @@ class SessionActor:
                 self._end(reason)
             case _:
                 assert_never(effect)
+
+    def _send(self, message: ServerMessage) -> None:
+        if self.record is not None:
+            self.record.sent(message)
+        if self.client is None:
+            return
+        if self._ahead is not None and (self._ahead.is_waiting or is_line(self.session_id, message)):
+            self._ahead.hold(self.client, message)
+        else:
+            self.client.send(message)
 
     def _perform_job(self, effect: job.JobEffect) -> None:
         match effect:
@@ -243,6 +252,8 @@ class SessionActor:
         self.session.stop()
         self._registry.previews.over(self.session_id)
         self.jobs.post(job.SessionEnded())
+        if self._ahead is not None:
+            self._ahead.send_all()
         if self.client is not None:
             self.client.session_ended(reason)
             self.client = None
@@ -337,6 +348,7 @@ class Sessions:
         self.previews = previews
         self.tally = Tally()
         self.shares = Shares(context.config, context.instance_id, context.store, context.clock, context.scope)
+        self.settling = Settling(context.scope)
         self._context = context
         self._forget_owner = forget_owner
         self.rooms: Rooms

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from lingua_scheduler.core.session import events as ev
-from lingua_scheduler.core.session.config import Protocol
+from lingua_scheduler.core.session.config import Protocol, SessionIdentity
 from lingua_scheduler.core.session.life import Life
+from lingua_scheduler.core.session.machine import SessionMachine
 from lingua_scheduler.core.utterance import Audience, Missing
 from lingua_scheduler.protocol.ids import Language, NodeId, SessionId
 from lingua_scheduler.protocol.messages import MissingResult, TranslationResult
@@ -141,6 +142,21 @@ def test_a_line_of_another_is_passed_on_once(protocol: Protocol):
     else:
         assert first.result_seq is first.tgt_lang is first.speech_end_ms is None
     assert scene.acked() == []
+
+
+def test_another_instance_passes_on_no_line_that_was_told_before():
+    scene = Scene()
+    for index in (0, 2):
+        scene.handle(ev.LineArrived(line(index)))
+    scene.handle(ev.ResultsAcked(2))
+    elsewhere = Scene()
+    identity = SessionIdentity(SPEAKER, (ES,), 0, "1.1", "pcm16")
+    elsewhere.machine = SessionMachine(DEFAULTS, identity)
+    elsewhere.machine.restore(scene.machine.snapshot(), [], elsewhere.now_ms)
+    elsewhere.handle(ev.Resumed(2, "token"))
+    for index in (0, 2, 1):
+        elsewhere.handle(ev.LineArrived(line(index)))
+    assert [(one.utterance_index, one.result_seq) for one in elsewhere.sent(TranslationResult)] == [(1, 3)]
 
 
 def test_lines_are_kept_for_a_client_that_comes_back_in_one_count_with_its_own_results():

@@ -12,6 +12,7 @@ from lingua_scheduler.core.session.events import Send, SendToRoom, SessionEffect
 from lingua_scheduler.core.session.lines import Lines, fitted, is_announcement
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
 from lingua_scheduler.core.session.outbox import Outbox, Result
+from lingua_scheduler.core.session.record import HeardSpeaker, SessionState
 from lingua_scheduler.core.session.voice import Voice
 from lingua_scheduler.core.utterance import Outcome, Translated, Written
 from lingua_scheduler.protocol.ids import JobId, Language
@@ -94,6 +95,16 @@ class Delivery:
 
     def unresolved(self) -> Iterator[Slot]:
         return (slot for slot in self.slots.values() if slot.outcome is None)
+
+    def heard(self) -> tuple[HeardSpeaker, ...]:
+        """Of others in the room."""
+        return self._lines.snapshot()
+
+    def restore(self, sent: list[Result], state: SessionState) -> None:
+        """Go on with what another instance had sent. Protocol 1.1 only."""
+        assert self.outbox is not None
+        self.outbox.restore(sent, state.last_result_seq)
+        self._lines.restore(state.heard)
 
     def acknowledge(self, result_seq: int) -> None:
         """1.1: everything up to `result_seq` has arrived. A client of 1.0 has nothing to acknowledge."""

@@ -6,6 +6,8 @@ import msgspec
 
 from lingua_scheduler.core.session.numbers import SeenNumbers
 from lingua_scheduler.core.session.outbox import Result
+from lingua_scheduler.core.session.record import HeardSpeaker
+from lingua_scheduler.protocol.ids import SessionId
 from lingua_scheduler.protocol.messages import MissingResult, TranslationResult
 
 SPEAKERS_MAX = 128
@@ -28,6 +30,14 @@ class Lines:
         if len(self._seen) > SPEAKERS_MAX:
             del self._seen[next(iter(self._seen))]
         return seen.add(line.utterance_index)
+
+    def snapshot(self) -> tuple[HeardSpeaker, ...]:
+        return tuple(HeardSpeaker(SessionId(one), seen.highest, seen.gaps) for one, seen in self._seen.items())
+
+    def restore(self, heard: tuple[HeardSpeaker, ...]) -> None:
+        for one in heard:
+            seen = self._seen[one.session_id] = SeenNumbers()
+            seen.restore(one.index_highest, one.index_gaps)
 
 
 def is_announcement(line: Result) -> bool:

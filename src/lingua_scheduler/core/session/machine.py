@@ -156,6 +156,7 @@ class SessionMachine:
             parts=parts,
             last_result_seq=backlog.delivery.outbox.last_seq if backlog.delivery.outbox else 0,
             open=backlog.snapshot(),
+            heard=backlog.delivery.heard(),
         )
 
     def restore(self, state: SessionState, sent: list[Result], now_ms: int) -> list[JobSpec]:
@@ -170,7 +171,7 @@ class SessionMachine:
         self._enter(Life.AWAY)
         self._ends_at_ms = now_ms + self._config.resume_window_ms
         self._listening.restore(state)
-        self._backlog.delivery.outbox.restore(sent, state.last_result_seq)
+        self._backlog.delivery.restore(sent, state)
         specs = self._backlog.restore(state)
         self._wake_ms = min(self._deadlines())
         return specs

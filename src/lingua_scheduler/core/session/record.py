@@ -44,6 +44,15 @@ class OpenUtterance:
 
 
 @dataclass(frozen=True, slots=True)
+class HeardSpeaker:
+    """Which utterances of another member of the room the client was told."""
+
+    session_id: SessionId
+    index_highest: int
+    index_gaps: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionState:
     """Where a session stands between two utterances."""
 
@@ -58,3 +67,4 @@ class SessionState:
     last_result_seq: int
     """The number of the last result that was given one."""
     open: tuple[OpenUtterance, ...] = ()
+    heard: tuple[HeardSpeaker, ...] = ()
