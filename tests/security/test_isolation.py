@@ -12,6 +12,7 @@ from lingua_scheduler.scheduler.app import Scheduler
 from tests.scheduler.conftest import QUICK
 from tests.support.peers import ClientPeer, Peers
 from tests.support.tokens import KeyFile
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -82,3 +83,57 @@ async def test_who_may_look(peers: Peers, keys: KeyFile, scheduler: Scheduler):
                 assert (await status(path, token) == 200) == (path in may_see), (path, token)
         assert [await status(path, None) for path in ("/health", "/ready", "/api/v1/pools", "/dashboard")] == [200] * 4
         assert await status(story, keys.client("other")) == 404, "as one that never was"
+
+
+async def test_a_node_of_some_tenants_serves_nobody_else(peers: Peers, keys: KeyFile):
+    """Whatever it says itself: its token decides."""
+    private, public = await peers.node(), await peers.node()
+    await private.register("n1", token=keys.node("n1", tenants=("acme", "third")), capacity=9)
+    stranger, owner = await opened(peers, keys, "other"), await opened(peers, keys, "acme")
+    await stranger.speak(400)
+    missing = await stranger.wait_for(wire.MissingResult)
+    assert missing.reason == "no_available_node"
+    await owner.speak(400)
+    await private.answer(await private.take_job(), "mine")
+    assert (await owner.wait_for(wire.TranslationResult)).text_asr == "mine"
+    await public.register("n2", token=keys.node("n2"))
+    await stranger.speak(400)
+    await public.answer(await public.take_job(), "theirs")
+    assert (await stranger.wait_for(wire.TranslationResult)).text_asr == "theirs"
+
+
+async def test_a_node_names_the_tenants_that_it_serves(peers: Peers, keys: KeyFile):
+    node, silent = await peers.node(), await peers.node()
+    await node.register("n1", token=keys.node("n1"), accept_public_jobs=False, tenants=["acme"])
+    await silent.register("n2", token=keys.node("n2"), accept_public_jobs=False)
+    stranger, owner = await opened(peers, keys, "other"), await opened(peers, keys, "acme")
+    await stranger.speak(400)
+    assert (await stranger.wait_for(wire.MissingResult)).reason == "no_available_node"
+    await owner.speak(400)
+    await node.answer(await node.take_job())
+    await owner.wait_for(wire.TranslationResult)
+
+
+async def test_a_waiting_job_is_not_offered_to_a_node_of_others(peers: Peers, keys: KeyFile, scheduler: Scheduler):
+    """The public node is full, the private one comes free: the stranger goes on waiting."""
+    private, public = await peers.node(), await peers.node()
+    await private.register("n1", token=keys.node("n1", tenants=("acme",)), capacity=1)
+    await public.register("n2", token=keys.node("n2"), capacity=1)
+    stranger, owner = await opened(peers, keys, "other"), await opened(peers, keys, "acme")
+    await stranger.speak(400)
+    first = await public.take_job()
+    await owner.speak(400)
+    await private.take_job()
+    await stranger.speak(400)
+    await wait_until(lambda: _waiting(scheduler), "the stranger's second job to wait")
+    await private.answer(private.received[-1])
+    await owner.wait_for(wire.TranslationResult)
+    await public.answer(first)
+    second = await public.take_job()
+    assert second.session_id == stranger.session_id
+    assert [type(one).__name__ for one in private.received].count("JobAssign") == 1
+
+
+async def _waiting(scheduler: Scheduler) -> bool:
+    client = scheduler.context.store.client
+    return any([await client.call("ZCARD", f"lingua:v1:queue:en:pt{end}") for end in ("", "!")])

@@ -70,9 +70,11 @@ class Machine(RuleBasedStateMachine):
         for node in ("n0", "n2"):
             self._join(node, "zh>en", 1)
 
-    def _join(self, node: str, spec: str, capacity: int, *active: tuple[str, int], is_again: bool = False) -> None:
+    def _join(
+        self, node: str, spec: str, capacity: int, *active: tuple[str, int], is_again: bool = False, **other: Any
+    ) -> None:
         instance = InstanceId("here" if node < "n2" else "there")
-        what = registration(node, spec, capacity=capacity, active=() if is_again else active)
+        what = registration(node, spec, capacity=capacity, active=() if is_again else active, **other)
         at_work = [(JobId(job), attempt) for job, attempt in active] if is_again else None
         self.epochs[node] = self._call("nodes", "register", what, instance, at_work).epoch
         self._beat(node, "ready", NodeLoad(), SERVICES)
@@ -84,6 +86,10 @@ class Machine(RuleBasedStateMachine):
     def register(self, node: str, spec: str, capacity: int, is_kept: bool, is_again: bool) -> None:
         active = [(job, self.attempts[job]) for job in self.placed] if is_kept else []
         self._join(node, spec, capacity, *active, is_again=is_again)
+
+    @rule(node=NODES, tenants=st.sampled_from([(), (TenantId("a"),), (TenantId("a"), TenantId("b"))]))
+    def register_for_tenants(self, node: str, tenants: tuple[TenantId, ...]) -> None:
+        self._join(node, "zh>en", 1, tenants=tenants)
 
     @rule(node=NODES, attempt=st.integers(1, 2))
     def register_after_a_loss(self, node: str, attempt: int) -> None:

@@ -47,6 +47,7 @@ def add_parser(commands: arguments.Commands) -> None:
     node.add_argument(
         "--node", required=True, metavar="ID", help="the node id it may take; `gpu-*`: any that begins so"
     )
+    node.add_argument("--tenants", type=_tenants, default=(), metavar="LIST", help="serve nobody else (default: all)")
     _kind(kinds, "admin", "make a token to drain instances and nodes with", _ADMIN)
 
 
@@ -123,6 +124,7 @@ def _claims(args: argparse.Namespace) -> "Claims":
         scopes=getattr(args, "scopes", ()),
         languages=getattr(args, "languages", ()),
         node=getattr(args, "node", ""),
+        tenants=getattr(args, "tenants", ()),
     )
 
 
@@ -131,6 +133,10 @@ def _scopes(text: str) -> tuple[str, ...]:
     if not set(scopes) <= {"session", "room"}:
         raise argparse.ArgumentTypeError(f"{text!r}: scopes are session and room")
     return scopes
+
+
+def _tenants(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _languages(text: str) -> tuple[str, ...]:

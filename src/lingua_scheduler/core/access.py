@@ -39,6 +39,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scopes: tuple[Scope, ...] = ()
     languages: tuple[str, ...] = ()
     """client: spoken or listened to; empty: all."""
+    tenants: tuple[str, ...] = ()
+    """node: whose jobs alone it may be given; empty: everybody's."""
     node: str = ""
     """node: the id that it may take, or the beginning of it before a `*`."""
 
@@ -68,6 +70,11 @@ class Grant(msgspec.Struct, frozen=True):
         pattern = self.claims.node
         return node_id.startswith(pattern[:-1]) if pattern.endswith(WILDCARD) else node_id == pattern
 
+    def tenants_of(self, wanted: Iterable[str] | None) -> list[str]:
+        """Of the tenants that a node names those that it may serve; all that it may where it names none."""
+        allowed = self.claims.tenants
+        return list(allowed) if wanted is None else [one for one in wanted if one in allowed]
+
     def node_id(self, fresh: NodeId) -> NodeId:
         """An id that a node without one may take; `fresh` is unlike any other."""
         return _node_id(self.claims.node, fresh)
@@ -84,6 +91,7 @@ def check_shape(claims: Claims) -> None:
         case "node":
             name = claims.node.removesuffix(WILDCARD)
             is_whole = valid_id(name) if name else claims.node == WILDCARD
+            is_whole = is_whole and all(valid_id(one) for one in claims.tenants)
         case "admin":
             is_whole = True
     if not is_whole:

@@ -99,6 +99,8 @@ class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
     protocol_version: str | None = None
     capacity: Int | None = None
     """2: how many jobs at once."""
+    tenants: list[str] | None = None
+    """2: with `accept_public_jobs` false, whose jobs it takes all the same."""
     zone: str | None = None
     binary_audio: bool | None = None
     active_jobs: list[ActiveJob] | None = None

@@ -292,6 +292,9 @@ class NodeConnection:
             message = msgspec.structs.replace(message, node_id=grant.node_id(ids.new_node_id()))
         if not grant.may_be(message.node_id or ""):
             raise unauthorized(AccessError("the token is of another node"))
+        if grant.claims.tenants:
+            tenants = grant.tenants_of(message.tenants)
+            message = msgspec.structs.replace(message, accept_public_jobs=False, tenants=tenants)
         self._context.guard.hold(self, grant, self._token_taken_back)
         return msgspec.structs.replace(message, token=None)
 

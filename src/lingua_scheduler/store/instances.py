@@ -8,7 +8,7 @@ import msgspec
 from lingua_scheduler.protocol.ids import InstanceId, NodeId
 from lingua_scheduler.store.client import Script, ScriptRunner, Words
 from lingua_scheduler.store.connection import Reply
-from lingua_scheduler.store.keys import OWNER_TTL_MS, PRESENCE_TTL_MS
+from lingua_scheduler.store.keys import LEAVING_TTL_MS, OWNER_TTL_MS, PRESENCE_TTL_MS
 from lingua_scheduler.store.records import OwnedKind, OwnerReply, Presence, ReapReply, Word
 from lingua_scheduler.store.replies import held_jobs, items, number, offers, text, texts
 
@@ -52,6 +52,14 @@ class InstanceStore:
         """A graceful stop: gone at once. Its name goes with the next `list`, unless it left dead letters."""
         await self._client.call("DEL", self._keys.presence(instance_id), self._keys.report(instance_id))
         await self.known()
+
+    async def tell_leaving(self) -> None:
+        """This instance's nodes move to others now: whoever misses one waits, for `LEAVING_TTL_MS`."""
+        await self._client.call("SET", self._keys.leaving, "1", "PX", LEAVING_TTL_MS)
+
+    async def is_one_leaving(self) -> bool:
+        """Whether nodes that are missing may be on their way from one instance to another."""
+        return bool(await self._client.call("EXISTS", self._keys.leaving))
 
     async def list(self) -> list[Presence]:
         """Every live instance, by id."""

@@ -25,6 +25,8 @@ SESSION_TTL_MS = 300_000
 QUEUE_TTL_MS = 3_600_000
 PRESENCE_TTL_MS = 30_000
 OWNER_TTL_MS = 45_000
+LEAVING_TTL_MS = 10_000
+"""As long as a sentence waits for a slot (`pending_timeout_ms`)."""
 DLQ_TTL_MS = 24 * 3_600_000
 
 
@@ -48,7 +50,8 @@ KEY_TABLE: tuple[Key, ...] = (
         "the instance the node is connected to",
         "asr_langs, semantic_langs, tts_langs, pairs (JSON arrays), last_heartbeat_ts, epoch, status, capacity, "
         "instance, "
-        "zone, protocol, load, services, service:<type> (0, or the end of its unavailability), details, usage",
+        "zone, protocol, load, private (the tenants served, where not all), "
+        "services, service:<type> (0, or the end of its unavailability), details, usage",
     ),
     Key(
         "lingua:v1:node:<node>:pools",
@@ -244,6 +247,13 @@ KEY_TABLE: tuple[Key, ...] = (
         "instance ids, also of those that are gone and left an inbox or dead letters, so that listing needs no scan",
     ),
     Key(
+        "lingua:schedulers:leaving",
+        "string",
+        "10 s",
+        "an instance that leaves and had nodes; expires",
+        "1: nodes are moving, so a pair that has none may have one in a moment",
+    ),
+    Key(
         "lingua:nodes:owner:{node:<node>}",
         "string",
         "45 s, renewed",
@@ -290,6 +300,7 @@ class Keys:
             self.session_area = "scheduler:" if prefix == DEFAULT_PREFIX else f"{prefix}:scheduler:"
         self.presence_area = f"{self._root}schedulers:presence:"
         self.instances = f"{self._root}schedulers:all"
+        self.leaving = f"{self._root}schedulers:leaving"
         self.nodes = f"{self.v1}nodes:all"
 
     def node(self, node_id: NodeId) -> str:

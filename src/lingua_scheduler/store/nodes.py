@@ -57,7 +57,7 @@ class NodeStore:
             _REGISTER, registration.node_id, instance_id, *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
             details_json(registration), ",".join(["", *(f"{job}={attempt}" for job, attempt in active), ""]),
-            int(at_work is not None),
+            int(at_work is not None), _private(registration),
         )  # fmt: skip
         return node_reply(reply)
 
@@ -161,6 +161,13 @@ def _language_words(languages: Languages) -> tuple[str, str, str, str]:
     if languages.pairs is None:
         return asr, semantic, tts, ""
     return asr, semantic, tts, json.dumps(sorted(f"{src}:{tgt}" for src, tgt in set(languages.pairs)))
+
+
+def _private(registration: Registration) -> str:
+    """Empty: all are served. No tenant's id has an exclamation mark."""
+    if registration.tenants is None:
+        return ""
+    return "".join(f"!{tenant}," for tenant in registration.tenants) or "!!,"
 
 
 def usage_json(load: NodeLoad) -> str:

@@ -56,6 +56,8 @@ LANGUAGES_MAX = 256
 CAPACITY_MAX = 1024
 SERVICES_MAX = 64
 ACTIVE_JOBS_MAX = 1024
+TENANTS_MAX = 64
+"""That one node serves, where it does not serve all."""
 TEXT_CHARS_MAX = 256
 """Of `version` and `platform`."""
 REQUIRED_SERVICES = ("asr", "nmt", "tts")

@@ -7,7 +7,7 @@ store hands out at registration: whatever an older connection of the same node s
 from dataclasses import dataclass
 from typing import Literal
 
-from lingua_scheduler.protocol.ids import Language, NodeId
+from lingua_scheduler.protocol.ids import Language, NodeId, TenantId
 from lingua_scheduler.protocol.node import (
     JobAck,
     JobHeld,
@@ -57,6 +57,8 @@ class Registration:
     """Empty where the node named none."""
     message: NodeRegister
     """As it came, for the pages that show nodes and for `active_jobs`."""
+    tenants: tuple[TenantId, ...] | None = None
+    """Whose jobs alone it takes; None: everybody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from lingua_scheduler.core.node.config import (
     PAIRS_MAX,
     REQUIRED_SERVICES,
     SERVICES_MAX,
+    TENANTS_MAX,
     TEXT_CHARS_MAX,
 )
 from lingua_scheduler.core.node.events import Languages, NodeLoad, Registration
-from lingua_scheduler.protocol.ids import Language, NodeId, language, valid_id
+from lingua_scheduler.protocol.ids import Language, NodeId, TenantId, language, valid_id
 from lingua_scheduler.protocol.node import (
     Capability,
     LanguageCapabilities,
@@ -64,7 +65,20 @@ def read_registration(message: NodeRegister, default: Identity) -> Registration:
         binary_audio=bool(message.binary_audio),
         zone=message.zone or "",
         message=message,
+        tenants=_tenants(message),
     )
+
+
+def _tenants(message: NodeRegister) -> tuple[TenantId, ...] | None:
+    """None where the node is for everybody."""
+    if message.accept_public_jobs:
+        return None
+    named = message.tenants or []
+    if len(named) > TENANTS_MAX or not all(valid_id(one) for one in named):
+        raise SchemaError(
+            "tenants", f"at most {TENANTS_MAX}, each 1 to 128 of A-Z a-z 0-9 . _ -, a letter or digit first"
+        )
+    return tuple(TenantId(one) for one in dict.fromkeys(named))
 
 
 def _protocol(version: str | None) -> Literal[1, 2]:

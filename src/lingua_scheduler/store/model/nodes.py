@@ -50,6 +50,7 @@ class NodeModel:
             registered_ms=world.now,
             last_heartbeat_ms=world.now,
             services=dict.fromkeys(registration.services, 0),
+            tenants=registration.tenants,
         )
         world.all_nodes.add(node_id)
         world.deadlines[f"node:{node_id}"] = world.now + NODE_TTL_MS

@@ -154,7 +154,7 @@ class Placement:
             return "full" if node.status == "ready" else "degraded"
         if node_id in request.exclude:
             return "excluded"
-        if any(service not in node.services for service in request.services):
+        if not node.serves(request.tenant_id) or any(service not in node.services for service in request.services):
             return "unsupported"
         if any(node.services[service] > self.world.now for service in request.services):
             return "unavailable"

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lingua_scheduler.core.node.events import Languages, StoredStatus
 from lingua_scheduler.core.placement import Candidate, SelectRequest
-from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, TenantId
 from lingua_scheduler.store.keys import JOB_TTL_MS, NODE_TTL_MS
 from lingua_scheduler.store.model.lines import Line
 from lingua_scheduler.store.records import HeldJob, JobStatus, KeptResult, Offer
@@ -39,12 +39,17 @@ class Node:
     last_heartbeat_ms: int
     services: dict[str, int]
     """By service, until when it is marked unavailable (0: it is not)."""
+    tenants: tuple[TenantId, ...] | None = None
+    """Whom it serves; None: all."""
     load_permille: int = 0
     usage: str = "{}"
     marks: int = 0
     marks_since_ms: int = 0
     pooled: str = ""
     """The languages that the pools show."""
+
+    def serves(self, tenant_id: TenantId) -> bool:
+        return self.tenants is None or tenant_id in self.tenants
 
 
 @dataclass(slots=True)
@@ -285,6 +290,8 @@ class World:
 
     def _fits(self, node_id: NodeId, node: Node, job: Job) -> bool:
         assert job.request is not None
+        if not node.serves(job.request.tenant_id):
+            return False
         usable = all(node.services.get(one, self.now + 1) <= self.now for one in job.request.services)
         return usable and node_id not in job.request.exclude
 

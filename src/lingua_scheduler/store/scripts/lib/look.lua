@@ -5,6 +5,8 @@
 local CLASS_KIND = { [2] = 'full', [3] = 'degraded', [4] = 'suspect', [5] = 'draining' }
 
 local function lacks_service(ask, key, offered)
+  local is_private = string.find(offered, ',!', 1, true)
+  if is_private and not string.find(offered, ',!' .. ask.tenant .. ',', 1, true) then return 'unsupported' end
   for service in string.gmatch(ask.services, '[^,]+') do
     if not string.find(offered, ',' .. service .. ',', 1, true) then return 'unsupported' end
     if tonumber(redis.call('HGET', key, 'service:' .. service)) > ask.now then return 'unavailable' end
