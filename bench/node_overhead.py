@@ -16,9 +16,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from lingua_scheduler.client.sound import OpusEncoder
 from lingua_scheduler.data import SENSE_AND_SENSIBILITY
-from lingua_scheduler.node.audio import encode_speech, to_pcm16
-from lingua_scheduler.node.engines.base import ASR_RATE, Audio, Speech
+from lingua_scheduler.node.audio import to_pcm16
+from lingua_scheduler.node.engines.base import ASR_RATE, Audio
 from tests.node.harness import job
 from tests.node.rig import running_node
 
@@ -39,8 +40,8 @@ def main() -> None:
 
 
 async def _row(audio_format: str, jobs: int) -> str:
-    speech = _speech()
-    audio = to_pcm16(speech) if audio_format == "pcm16" else encode_speech(Speech(speech, ASR_RATE), "opus").data
+    pcm = to_pcm16(_speech())
+    audio = pcm if audio_format == "pcm16" else OpusEncoder().encode(pcm)[0]
     walls: list[float] = []
     async with running_node(f"scripted-asr?text={TEXT},scripted-mt,scripted-tts") as rig:
         cpu = 0.0

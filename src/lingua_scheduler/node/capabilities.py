@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from lingua_scheduler.node.engines.base import Stage, primary, serves
+from lingua_scheduler.node.opus import why_no_opus
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.protocol.ids import Language
 from lingua_scheduler.protocol.node import (
@@ -104,6 +105,8 @@ def console_lines(host: EngineHost) -> list[str]:
             served = f"{len(card.pairs) or len(card.languages)} {'pairs' if card.pairs else 'languages'}"
         lines.append(f"{lane.stage}: {card.name} [{served}], {lane.slots} at a time, loaded in {lane.load_ms} ms")
         lines += [f"{lane.stage}: note: {note}" for note in card.notes]
+    if (missing := why_no_opus()) is not None:
+        lines.append(f"note: {missing}")
     return lines
 
 
