@@ -80,6 +80,22 @@ async def test_a_node_is_drained_through_any_instance_and_given_work_again(fleet
     await fleet.finish()
 
 
+async def test_what_is_said_while_the_only_node_moves_waits_for_it(fleet: Fleet):
+    a, b = await fleet.serve(2)
+    await fleet.node("before", a)
+    async with talking(b.url) as talk:
+        await talk.speak()
+        await talk.wait_outcomes(1)
+        await leave(fleet, a, by_command=False)
+        # Nodes take a moment to move; however slow this machine is, the test's node shall be in time.
+        assert await fleet.redis.ask("PEXPIRE", "lingua:schedulers:leaving", "60000") == 1
+        await talk.speak()
+        await fleet.node("after", b)
+        await talk.finish()
+    assert [one.node_id for one in talk.heard] == ["before", "after"]
+    await fleet.finish()
+
+
 async def test_workers_that_share_a_port_leave_together(processes: Processes):
     port = free_port()
     serve = processes.lingua("serve", "--embedded-redis", "--port", str(port), "--workers", "2")

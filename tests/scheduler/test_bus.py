@@ -6,13 +6,18 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from lingua_scheduler.protocol import bus as wire
+from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.protocol.messages import TranslationResult
 from lingua_scheduler.protocol.node import NodeControl
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.scheduler.upkeep import ROUND_S
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
+from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.streams import Entry
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import Peers
 from tests.support.waiting import wait_until
@@ -57,6 +62,31 @@ async def test_a_message_that_cannot_be_read_stops_no_other_and_ends_as_a_dead_l
         letters = str(await here.context.store.client.call("XRANGE", here.context.store.keys.dlq(me), "-", "+"))
         assert "ValidationError" in letters
         assert "not a message" in letters
+
+
+async def test_of_two_dead_peers_none_is_forgotten_when_redis_fails_at_the_first(
+    redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+):
+    async with Scheduler.start(QUICK, redis.url) as here:
+        bus, store = here.upkeep.bus, here.context.store
+        dead = {InstanceId("dead-1"), InstanceId("dead-2")}
+        inboxes = [store.keys.inbox(one) for one in sorted(dead)]
+        for inbox in inboxes:
+            await store.client.call("XGROUP", "CREATE", inbox, bus._inbox._config.group, "0", "MKSTREAM")
+        take_over = bus._inbox.take_over
+        failures = iter([StoreError("cut", may_have_happened=False)])
+
+        async def once_in_vain(instance_id: InstanceId) -> list[Entry]:
+            for error in failures:
+                raise error
+            return await take_over(instance_id)
+
+        monkeypatch.setattr(bus._inbox, "take_over", once_in_vain)
+        bus._peers = set(dead)
+        with pytest.raises(StoreError):
+            await bus.keep({here.context.instance_id})
+        await bus.keep({here.context.instance_id})
+        assert await store.client.call("EXISTS", *inboxes) == 0
 
 
 async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):

@@ -3,6 +3,7 @@
 import asyncio
 
 from lingua_scheduler.protocol.ids import InstanceId, SessionId
+from lingua_scheduler.store.keys import LEAVING_TTL_MS
 from lingua_scheduler.store.records import Presence, Word
 from lingua_scheduler.store.store import Store
 from tests.store.dump import dump
@@ -24,6 +25,13 @@ async def test_instances_are_listed_while_they_announce_themselves(stores: Store
     await stores.instances.withdraw(HERE)
     assert await stores.instances.list() == [presence(THERE)]
     assert not await stores.instances.is_alive(HERE)
+
+
+async def test_peers_of_an_instance_that_leaves_are_told_that_nodes_move(store: Store):
+    assert not await store.instances.is_one_leaving()
+    await store.instances.tell_leaving()
+    assert await store.instances.is_one_leaving()
+    assert 0 < int(str(await store.client.call("PTTL", "lingua:schedulers:leaving"))) <= LEAVING_TTL_MS
 
 
 async def test_a_dead_instance_leaves_the_list(store: Store):

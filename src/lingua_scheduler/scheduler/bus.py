@@ -263,10 +263,11 @@ class Bus:
             await self._look_for_orphans()
         gone = (self._peers - alive) | self._orphans | (self._unfinished - alive)
         self._peers = alive - {me}
+        # All of them now: should Redis fail at the first, the others are not forgotten.
+        self._unfinished |= gone
         for dead in sorted(gone):
             self._owners.pop(dead, None)
             _log.warning("taking over an inbox", instance=dead)
-            self._unfinished.add(dead)
             if await self._take_over(dead):
                 self._unfinished.discard(dead)
         return gone

@@ -92,12 +92,23 @@ class Dispatch:
         if isinstance(reply, StaleOwner):
             self._refused(reply.epoch, owner, request.job_id, request.attempt, "select")
             return
-        if isinstance(reply, Unplaced) and reply.reason in HOPELESS and self._context.health.is_settling:
-            # A Redis that came back empty: the nodes are there and will be registered again.
+        if isinstance(reply, Unplaced) and reply.reason in HOPELESS and await self._may_come():
             owner.jobs.post(job.StoreFailed(request.job_id, request.attempt, "select"))
             return
         self._count(reply)
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
+
+    async def _may_come(self) -> bool:
+        """Whether nodes are missing only for now: Redis came back empty and they will be registered again, or their
+        instance leaves and they connect elsewhere. Asked seldom: of a pair without any node.
+        """
+        if self._context.health.is_settling:
+            return True
+        try:
+            return await self._context.store.instances.is_one_leaving()
+        except StoreError as error:
+            self._failed("is_one_leaving", error)
+            return True
 
     def _count(self, reply: SelectReply) -> None:
         match reply:

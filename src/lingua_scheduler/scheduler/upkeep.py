@@ -90,10 +90,12 @@ class Upkeep:
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._sessions.wait_idle()
+                await self._tell_leaving()
                 self._nodes.drain(STOPS)
                 await self._fleet.bus.wait_idle()
         except TimeoutError:
             _log.warning("left with jobs in flight", sessions=len(self._sessions))
+        await self._tell_leaving()
         self._nodes.drain(STOPS)
         self._nodes.close(STOPS)
         self._sessions.close(STOPS)
@@ -110,6 +112,15 @@ class Upkeep:
             await self._context.store.instances.withdraw(self._context.instance_id)
         except StoreError as error:
             _log.warning("presence not withdrawn", error=str(error))
+
+    async def _tell_leaving(self) -> None:
+        """The peers' jobs wait for nodes that are about to move."""
+        if not len(self._nodes):
+            return
+        try:
+            await self._context.store.instances.tell_leaving()
+        except StoreError as error:
+            _log.warning("peers not told of the leaving", cause=str(error))
 
     async def _run(self) -> None:
         count = 1

@@ -17,7 +17,7 @@ from lingua_scheduler.protocol.ids import InstanceId, NodeId
 from lingua_scheduler.sim.loop import Process, VirtualLoop
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.instances import Known
-from lingua_scheduler.store.keys import PRESENCE_TTL_MS
+from lingua_scheduler.store.keys import LEAVING_TTL_MS, PRESENCE_TTL_MS
 from lingua_scheduler.store.model import StoreModel
 from lingua_scheduler.store.records import Presence
 from lingua_scheduler.store.store import Store
@@ -56,6 +56,7 @@ class Data:
     model: StoreModel
     streams: dict[InstanceId, Stream] = field(default_factory=dict[InstanceId, Stream])
     presences: dict[InstanceId, tuple[Presence, int]] = field(default_factory=dict[InstanceId, tuple[Presence, int]])
+    leaving_until_ms: int = 0
     entries: int = 0
 
 
@@ -207,6 +208,15 @@ class _Instances(_Area):
             self._redis.data.model.instances.withdraw(instance_id)
 
         await self._redis.ask(self._process, write)
+
+    async def tell_leaving(self) -> None:
+        def write() -> None:
+            self._redis.data.leaving_until_ms = self._redis.now_ms() + LEAVING_TTL_MS
+
+        await self._redis.ask(self._process, write)
+
+    async def is_one_leaving(self) -> bool:
+        return await self._redis.ask(self._process, lambda: self._redis.now_ms() < self._redis.data.leaving_until_ms)
 
     async def dead(self) -> list[InstanceId]:
         return (await self.known()).with_inbox
