@@ -9,8 +9,10 @@ import pytest
 from playwright.async_api import Page, expect
 
 from lingua_scheduler.client.gate import Passed, SpeechGate
-from lingua_scheduler.client.sound import OpusEncoder, read_sound_file
+from lingua_scheduler.client.sound import read_sound_file
 from lingua_scheduler.data import COMMANDS, SENSE_AND_SENSIBILITY
+from lingua_scheduler.node.audio import encode_speech
+from lingua_scheduler.node.engines.base import ASR_RATE, Speech, from_pcm16
 from lingua_scheduler.protocol.codec import encode_audio
 from lingua_scheduler.protocol.errors import ErrorCode
 from tests.browser.conftest import chromium, open_page
@@ -169,9 +171,10 @@ async def test_the_page_hears_the_pauses_that_the_library_hears(lonely_url: str)
             assert await page.evaluate(_LISTEN, encode_audio(b"".join(frames))) == expected
 
 
-async def test_opus_from_the_wire_can_be_heard(lonely_url: str):
+async def test_opus_from_a_node_can_be_heard(lonely_url: str):
     pcm = b"".join(read_sound_file(COMMANDS.path))
-    packets, samples = OpusEncoder().encode(pcm)
+    samples = len(pcm) // 2
+    packets = encode_speech(Speech(from_pcm16(pcm), ASR_RATE), "opus").data
     async with chromium() as browser, open_page(browser, lonely_url) as page:
         duration, loudness = await page.evaluate(
             """async (tts_audio) => {

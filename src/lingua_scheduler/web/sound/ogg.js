@@ -4,7 +4,9 @@ const HEAD_FLAG_FIRST = 2;
 const HEAD_FLAG_LAST = 4;
 const SERIAL = 1;
 const SEGMENTS_MAX = 255;
-const ENCODER_DELAY = 312; // samples of 48 kHz that an Opus encoder looks ahead: the decoder leaves them out
+// Samples of 48 kHz that the node's encoder looks ahead: the decoder leaves them out. One that looks further ahead leaves
+// a few milliseconds of silence in front of the speech.
+const ENCODER_DELAY = 120;
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte << 24;
