@@ -47,6 +47,8 @@ class RedisConfig(Section, frozen=True, kw_only=True):
     key_prefix: str = "lingua"
     """Fleets with different prefixes on one Redis never meet; in a cluster it decides which master has the fleet."""
     command_timeout_ms: int = 2000
+    password_file: str = ""
+    """Its first line is the password, where the URLs name none; users stand in the URLs."""
 
 
 class Phase2Config(Section, frozen=True, kw_only=True):

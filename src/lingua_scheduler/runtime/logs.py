@@ -5,11 +5,14 @@ Never audio, recognised text, names or tokens at INFO. `cause` names the event t
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 _ROOT = "lingua"
+_UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""What JSON leaves as it is and a terminal or a reader of lines obeys."""
 
 
 class Logger:
@@ -81,7 +84,9 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **_values(record),
         }
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _UNPRINTED.sub(
+            lambda found: f"\\u{ord(found[0]):04x}", json.dumps(line, default=str, ensure_ascii=False)
+        )
 
 
 class _TextFormatter(logging.Formatter):

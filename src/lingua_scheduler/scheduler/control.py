@@ -14,14 +14,12 @@ from aiohttp import web
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, NodeId, valid_id
-from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.auth import audit
 from lingua_scheduler.scheduler.auth.guard import Guard, is_loopback
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.store.errors import StoreError
-
-_log = get_logger("scheduler.control")
 
 CONTENT_TYPE = "application/json"
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
@@ -45,7 +43,7 @@ class Control:
     async def _drain_instance(self, request: web.Request) -> web.Response:
         if (refusal := refused(request, self._context.guard)) is not None:
             return refusal
-        _log.info("told to drain")
+        audit.obeyed(request, self._context.guard, "drain-instance", self._context.instance_id)
         self._stop()
         return _json({"draining": self._context.instance_id}, 202)
 
@@ -53,7 +51,9 @@ class Control:
         if (refusal := refused(request, self._context.guard)) is not None:
             return refusal
         node_id = NodeId(request.match_info["node_id"])
+        action = "resume-node" if lifts else "drain-node"
         if drain_node(self._nodes, node_id, lifts=lifts):
+            audit.obeyed(request, self._context.guard, action, node_id)
             return _json({"node_id": node_id, "instance_id": self._context.instance_id}, 202)
         try:
             instance_id = await self._instance_of(node_id)
@@ -61,6 +61,7 @@ class Control:
             return _json({"error": "Redis is unreachable: where the node is connected cannot be told"}, 503)
         if instance_id is None:
             return _json({"error": f"no node {node_id!r} is registered"}, 404)
+        audit.obeyed(request, self._context.guard, action, node_id)
         self._bus.publish(instance_id, wire.DrainNode(node_id=node_id, lifts=lifts))
         return _json({"node_id": node_id, "instance_id": instance_id}, 202)
 
@@ -81,6 +82,13 @@ def drain_node(nodes: Nodes, node_id: NodeId, *, lifts: bool) -> bool:
 
 def refused(request: web.Request, guard: Guard | None = None) -> web.Response | None:
     """The answer to whoever may not control this instance."""
+    answer = _refusal(request, guard)
+    if answer is not None and request.method not in {"GET", "HEAD"}:
+        audit.turned_away(request, answer.status, guard)
+    return answer
+
+
+def _refusal(request: web.Request, guard: Guard | None) -> web.Response | None:
     if guard is not None and guard.is_on:
         if (why := guard.admin(request.headers.get("Authorization", ""))) is not None:
             response = _json({"error": f"{why}; an administrator's token is needed"}, 401)

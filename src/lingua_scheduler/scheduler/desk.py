@@ -9,6 +9,7 @@ from aiohttp import web
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, valid_id
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.auth import audit
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import refused
 from lingua_scheduler.scheduler.snapshots import Snapshots
@@ -52,6 +53,9 @@ class Desk:
             found = valid_id(instance_id) and _is_letter_id(letter_id) and await act(InstanceId(instance_id), letter_id)
         except StoreError as error:
             return answer({"error": f"Redis does not answer: {error}"}, status=503)
+        if found:
+            action = "delete-dead-letter" if request.method == "DELETE" else "redeliver-dead-letter"
+            audit.obeyed(request, self._context.guard, action, f"{instance_id} {letter_id}")
         return answer({"letter_id": letter_id}) if found else answer({"error": "no such dead letter"}, status=404)
 
     async def _redeliver(self, instance_id: InstanceId, letter_id: str) -> bool:

@@ -94,6 +94,17 @@ class Guard:
         except AccessError:
             return None
 
+    def name(self, authorization: str) -> str:
+        """What a good token calls itself: kind, id and key; "" where it is none."""
+        scheme, _, token = authorization.partition(" ")
+        if self._ring is None or scheme.lower() != "bearer":
+            return ""
+        try:
+            grant = self._ring.verify(token.strip())
+        except AccessError:
+            return ""
+        return f"{grant.claims.kind} {grant.claims.jti} (key {grant.kid})"
+
     def is_own_page(self, request: web.Request) -> bool:
         """Whether no browser sends this, or one that shows a page of this port or of an allowed origin."""
         origin = request.headers.get("Origin")
