@@ -25,6 +25,7 @@ from lingua_scheduler.protocol.node import (
     JobStarted,
     NodeAsrPartial,
 )
+from lingua_scheduler.protocol.plain import unpack
 
 JobReport = JobAck | JobStarted | NodeAsrPartial | JobResult | JobHeld | JobReject
 
@@ -143,4 +144,4 @@ def encode_bus(message: BusMessage) -> bytes:
 
 def decode_bus(body: bytes) -> BusMessage:
     """Raises msgspec.DecodeError where another version wrote what this one cannot read."""
-    return _decoder.decode(body)
+    return unpack(_decoder, body)

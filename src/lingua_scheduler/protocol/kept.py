@@ -5,6 +5,7 @@ import msgspec
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol.messages import MissingResult, TranslationResult
 from lingua_scheduler.protocol.node import JobResult
+from lingua_scheduler.protocol.plain import unpack
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kept"):
@@ -46,11 +47,12 @@ def encode_report(node_id: str, report: JobResult) -> bytes:
 
 def decode_kept(body: bytes) -> KeptMessage | KeptReport:
     """With its sound where it belongs. msgspec.DecodeError where another version wrote it."""
-    kept = _decoder.decode(body)
+    kept = unpack(_decoder, body)
     if not kept.sound:
         return kept
     audio = codec.encode_audio(kept.sound)
     if isinstance(kept, KeptReport):
         return KeptReport(node_id=kept.node_id, report=msgspec.structs.replace(kept.report, tts_audio=audio))
-    assert isinstance(kept.message, TranslationResult), "nothing else has sound"
+    if not isinstance(kept.message, TranslationResult):
+        raise msgspec.DecodeError("nothing else has sound")
     return KeptMessage(message=msgspec.structs.replace(kept.message, tts_audio=audio))

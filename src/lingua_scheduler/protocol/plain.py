@@ -3,15 +3,24 @@
 JSON knows numbers of any size and nests as deep as it likes; MessagePack has 64 bits, and encoders have a stack.
 """
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
+T = TypeVar("T")
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 DEPTH_MAX = 32
 
 Int = Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
 """An integer in a message: 64 bits with a sign."""
+
+
+def unpack(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
+    """What a MessagePack decoder makes of bytes, whoever wrote them. DecodeError, and nothing else, where it cannot."""
+    try:
+        return decoder.decode(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(type(error).__name__) from None
 
 
 def is_plain(value: Any) -> bool:

@@ -1,0 +1,129 @@
+"""Every parser of bytes from elsewhere takes anything, and answers with a value or with its own error.
+
+In CI each has a second and a half. By hand: `FUZZ_SECONDS=60 .venv/bin/pytest tests/fuzz -q --timeout 0`.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from lingua_scheduler.client.dial import session_url
+from lingua_scheduler.client.errors import ClientError
+from lingua_scheduler.core import access
+from lingua_scheduler.protocol import audio, bus, codec, kept
+from lingua_scheduler.protocol import messages as wire
+from lingua_scheduler.protocol import node as node_wire
+from lingua_scheduler.protocol.errors import PeerError
+from lingua_scheduler.protocol.ids import NodeId, language, valid_id
+from lingua_scheduler.runtime.clock import Clock
+from lingua_scheduler.runtime.config import ConfigError
+from lingua_scheduler.scheduler.auth.guard import is_loopback
+from lingua_scheduler.scheduler.auth.keys import parse_keys
+from lingua_scheduler.store.servers import parse_url
+
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "1.5"))
+RESULT = node_wire.JobResult(
+    job_id="j", attempt_id=1, node_id="n", session_id="s", utterance_index=0, success=True, trace_id="t", text_asr="a",
+    extra={"a": [1, {"b": None}]}, tts_audio="QUFB",
+)  # fmt: skip
+CHUNK = wire.AudioChunk(session_id="s", seq=1, is_final=True, payload="QUFB")
+INIT = wire.SessionInit(client_version="1", platform="p", src_lang="en", tgt_lang="pt")
+TOKEN = b"eyJhbGciOiJIUzI1NiIsImtpZCI6ImEifQ.eyJraW5kIjoiY2xpZW50IiwianRpIjoiYSIsImV4cCI6MX0.c2ln"
+RING = parse_keys("a:HS256:" + "QUFB" * 11)
+OPUS = audio.join_packets([bytes([9 << 3, 1, 2]), bytes([(31 << 3) | 3, 6, 0])])
+
+
+def _text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    return lambda data: parse(data.decode("utf-8", "surrogateescape"))
+
+
+def _is_sent_on(data: bytes) -> None:
+    """What a node may say can be told to the next instance, and written down."""
+    message = codec.decode_node(data.decode("utf-8", "replace"))
+    if isinstance(message, node_wire.JobResult):
+        assert bus.decode_bus(bus.encode_bus(bus.ReportJob(node_id="n", report=message)))
+        assert kept.decode_kept(kept.encode_report(NodeId("n"), message))
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], Any], tuple[type[Exception], ...], list[bytes]]] = {
+    "client text": (_text(codec.decode_client), (PeerError,), [codec.encode(CHUNK), codec.encode(INIT)]),
+    "client binary": (codec.decode_client, (PeerError,), [b"\x01\x00\x00\x00\x01s" + bytes(30), b"\x02" + bytes(20)]),
+    "node text": (_is_sent_on, (PeerError,), [codec.encode(RESULT)]),
+    "node binary": (codec.decode_node, (PeerError,), [b"\x00\x00\x00\x02{}" + bytes(9), codec.encode(RESULT)]),
+    "server text": (
+        _text(codec.decode_server),
+        (PeerError,),
+        [codec.encode(wire.ServerHeartbeat(session_id="s", timestamp=1))],
+    ),
+    "scheduler frames": (codec.decode_scheduler, (PeerError,), [b"\x00\x00\x00\x02{}" + bytes(9)]),
+    "between instances": (
+        bus.decode_bus,
+        (msgspec.DecodeError,),
+        [bus.encode_bus(bus.ReportJob(node_id="n", report=RESULT))],
+    ),
+    "kept results": (kept.decode_kept, (msgspec.DecodeError,), [kept.encode_report(NodeId("n"), RESULT)]),
+    "audio in text": (_text(codec.decode_audio), (PeerError,), [b"QUFB", b"QUE="]),
+    "Opus": (lambda data: audio.opus_samples(data, 48_000), (PeerError,), [OPUS]),
+    "claims": (_text(lambda text: access.node_id_of(text, NodeId("n"))), (), [TOKEN]),
+    "tokens": (_text(RING.verify), (access.AccessError,), [TOKEN]),
+    "keys": (_text(parse_keys), (ConfigError,), [b"a:HS256:" + b"QUFB" * 11]),
+    "ids": (_text(valid_id), (), [b"node-1"]),
+    "languages": (_text(language), (), [b"zh-Hant-TW"]),
+    "addresses": (_text(is_loopback), (), [b"::ffff:127.0.0.1", b"127.0.0.1%lo"]),
+    "Redis URLs": (_text(parse_url), (ValueError,), [b"redis://user:pass@[::1]:6379/0?db=1", b"unix:///x?db=0"]),
+    "scheduler URLs": (_text(session_url), (ClientError,), [b"wss://host:1/ws?x=1", b"[::1]:99"]),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_any_bytes_are_a_value_or_the_parsers_own_error(name: str):
+    parse, own, seeds = PARSERS[name]
+    clock, chance = Clock(), random.Random(name)
+    until_ms = clock.wall_ms() + int(SECONDS * 1000)
+    for count, data in enumerate(_spoilt(chance, seeds)):
+        try:
+            parse(data)
+        except own:
+            pass
+        except Exception as error:
+            raise AssertionError(f"{name}: {data!r}") from error
+        if count % 64 == 0 and clock.wall_ms() >= until_ms:
+            assert count > 64, "too slow to find anything"
+            return
+
+
+def _spoilt(chance: random.Random, seeds: list[bytes]) -> Iterator[bytes]:
+    """The seeds themselves, then what comes of them by cutting, doubling, splicing and changing bytes."""
+    pool = list(seeds)
+    yield from pool
+    while True:
+        data = bytearray(chance.choice(pool))
+        for _ in range(chance.choice((1, 1, 2, 4, 8))):
+            at, to = (chance.randrange(len(data) + 1) for _ in range(2))
+            match chance.randrange(6):
+                case 0:
+                    data[at:at] = chance.choice(_SPICE)
+                case 1:
+                    data[at:to] = b""
+                case 2:
+                    data[at:at] = data[at:to] * chance.choice((1, 2, 50))
+                case 3:
+                    data[at:at] = chance.randbytes(chance.choice((1, 2, 4, 100)))
+                case 4:
+                    data[at : at + 1] = bytes([chance.randrange(256)])
+                case _:
+                    data[at:to] = chance.choice(pool)
+        del data[4096:]
+        if chance.random() < 0.02 and len(pool) < 500:
+            pool.append(bytes(data))
+        yield bytes(data)
+
+
+_SPICE = (
+    b"18446744073709551616", b"-1", b"1e999", b"NaN", b"null", b"true", b"[" * 200, b'{"a":' * 200, b'"', b"\\ud800",
+    b"\xff\xfe", b"\xed\xa0\x80", b"\x00", b"9" * 400, b",", b":", b"=", b"\x7f\xff\xff\xff", b"\xdf\xff\xff\xff\xff",
+)  # fmt: skip
