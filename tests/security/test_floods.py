@@ -13,11 +13,12 @@ from lingua_scheduler.core.limits import Bucket, Buckets
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.runtime import memory
-from lingua_scheduler.runtime.config import Config
+from lingua_scheduler.runtime.config import Config, LimitsConfig, TenantConfig
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import ClientPeer, Peers, registration
+from tests.tidy import sources
 
 TRY_AGAIN_LATER = 1013
 TOO_BIG = 1009
@@ -315,3 +316,13 @@ def test_buckets_of_keys_are_bounded_and_of_their_own():
     ]
     assert len(buckets) == 2
     assert buckets.of("b", 0).take_if(1, 0) == 0, "who was forgotten begins anew"
+
+
+# ------------------------------------------------------------------------------------------- the page
+
+
+def test_every_limit_is_documented():
+    page = (sources.ROOT / "docs/limits.md").read_text("utf-8")
+    named = {f"limits.{name}" for name in LimitsConfig.__struct_fields__} - {"limits.tenant"}
+    assert not [key for key in named if f"`{key}`" not in page]
+    assert not [name for name in TenantConfig.__struct_fields__ if f"\n{name} = " not in page]
