@@ -117,8 +117,10 @@ class Upkeep:
         """The peers' jobs wait for nodes that are about to move."""
         if not len(self._nodes):
             return
+        instances = self._context.store.instances
         try:
-            await self._context.store.instances.tell_leaving()
+            if any(name != self._context.instance_id for name, _ in (await instances.known()).alive):
+                await instances.tell_leaving()
         except StoreError as error:
             _log.warning("peers not told of the leaving", cause=str(error))
 
