@@ -166,7 +166,10 @@ def log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", written)
         configure_logs("debug", request.param)
+    others = logging.StreamHandler(written)  # as a process does with what libraries report
+    logging.getLogger().addHandler(others)
     yield written
+    logging.getLogger().removeHandler(others)
     root.handlers[:], root.level, root.propagate = before
 
 

@@ -103,7 +103,8 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
         async with contextlib.AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
             pids = [worker.pid for worker in workers]
-            _tell(console, f"http://{config.server.host}:{config.server.port}", is_open=is_open, pids=pids)
+            scheme = "https" if config.server.tls_cert_file else "http"
+            _tell(console, f"{scheme}://{config.server.host}:{config.server.port}", is_open=is_open, pids=pids)
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(worker.wait()) for worker in workers]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +151,7 @@ async def _redis(console: Console, *, is_embedded: bool) -> AsyncGenerator[str |
 def _tell(console: Console, url: str, *, is_open: bool, pids: Sequence[int] = ()) -> None:
     from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR
 
-    socket = url.replace("http://", "ws://")
+    socket = url.replace("http", "ws", 1)
     console.line(f"{console.paint('listening', 'green')} on {console.paint(url, 'bold')}")
     console.line(f"  web page   {url}/")
     console.line(f"  dashboards {url}/dashboard")
