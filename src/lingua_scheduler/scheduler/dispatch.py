@@ -38,17 +38,22 @@ class Dispatch:
         self._context = context
         self._nodes = nodes
         self._routes = routes
+        self._under_way: dict[SessionActor, set[asyncio.Task[None]]] = {}
+        """Cancels that wait for the store, and the assignments behind them: a node must hear both in order."""
 
     def perform(self, effect: ShellEffect, owner: SessionActor) -> None:
         """One effect: at once what goes to a node connected here; what needs Redis answers later."""
         match effect:
             case job.SendAssign():
-                self._routes.assign(effect, owner)
+                if owner in self._under_way:
+                    self._in_order(self._assign(effect, owner, self._under_way[owner].copy()), owner, "assign")
+                else:
+                    self._routes.assign(effect, owner)
             case job.SendCancel():
                 if owner.record is None or owner.is_ended:
                     self._routes.cancel(effect, owner.opening.speaker.trace_id)
                 else:
-                    self._start(self._cancel(effect, owner), "cancel")
+                    self._in_order(self._cancel(effect, owner), owner, "cancel")
             case job.CountNodeOutcome(node_id, is_good):
                 self._routes.count_outcome(node_id, is_good)
             case job.SelectNode():
@@ -177,6 +182,23 @@ class Dispatch:
                 self._failed("cancel", error)
         self._routes.cancel(effect, owner.opening.speaker.trace_id)
 
+    async def _assign(self, effect: job.SendAssign, owner: SessionActor, before: set[asyncio.Task[None]]) -> None:
+        await asyncio.wait(before)
+        if not owner.is_ended:
+            self._routes.assign(effect, owner)
+
+    def _in_order(self, work: Coroutine[Any, Any, None], owner: SessionActor, name: str) -> None:
+        tasks = self._under_way.setdefault(owner, set())
+        task = self._start(work, name)
+        tasks.add(task)
+
+        def over(_: object) -> None:
+            tasks.discard(task)
+            if not tasks:
+                self._under_way.pop(owner, None)
+
+        task.add_done_callback(over)
+
     async def _renew(self, effect: job.RenewLease, owner: SessionActor) -> None:
         # A refused renewal needs no answer: the fence shows itself at the finish.
         renew = self._context.store.jobs.renew_lease
@@ -226,5 +248,5 @@ class Dispatch:
             protocol, epoch = await self._context.store.nodes.traits(reply.node_id)
         return job.NodeTraits(reply.node_id, reply.instance_id, 2 if protocol == 2 else 1, epoch)
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._context.scope.start(work, name)
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._context.scope.start(work, name)

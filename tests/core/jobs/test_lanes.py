@@ -2,6 +2,7 @@
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.phases import Phase
+from lingua_scheduler.core.placement import NoNodeReason
 from lingua_scheduler.core.utterance import Translated
 from tests.core.jobs.support import (
     MAX,
@@ -12,6 +13,7 @@ from tests.core.jobs.support import (
     World,
     job_id,
     monologue,
+    node,
     request_next,
     samples,
 )
@@ -162,6 +164,47 @@ def test_a_suspect_node_forgets_the_tail_that_is_sent_again():
     request_next(world)
     world.select(A, 1)
     assert world.one(ev.SendAssign).audio == samples(7_000, 12_000)
+
+
+def tail_of_a_lost_node() -> World:
+    """Three seconds of utterance 0 were carried by A, which is lost; utterance 1 found no node."""
+    world = monologue()
+    world.conclude(A, 0, carried_ms=3_000)
+    world.lose(A)
+    request_next(world)
+    world.unplace(NoNodeReason.NO_NODES, 1)
+    world.finish(1)
+    request_next(world, 2)
+    return world
+
+
+def test_a_tail_that_does_not_touch_is_sent_as_new_after_the_node_forgot_it():
+    """A is back on another connection and still has the tail: by its place it could not see that it is the same."""
+    world = tail_of_a_lost_node()
+    world.select(node("A", epoch=2), 2)
+    sent = world.one(ev.SendAssign)
+    assert sent.audio == samples(7_000, 10_000) + samples(12_000, 14_000)
+    assert sent.assign.carried_audio_ms is None
+    assert sent.assign.start_samples == 9_000 * 16
+    [cancel, *_] = world.of(ev.SendCancel)
+    assert (cancel.node, cancel.job_id) == (node("A", epoch=2), job_id(0))
+    assert world.last.index(cancel) < world.last.index(sent)
+
+
+def test_a_node_that_has_the_job_still_takes_what_goes_in_front_of_it_now():
+    """A later attempt of a job in hand would only get a new number there, and the tail would be lost."""
+    world = monologue()
+    request_next(world)
+    world.select(B, 1)
+    world.pass_ms(20_000)
+    world.lose(B)
+    world.requeue(1)
+    world.conclude(A, 0, carried_ms=3_000)
+    again = node("B", epoch=2)
+    world.select(again, 1)
+    sent = world.one(ev.SendAssign)
+    assert sent.audio == samples(7_000, 12_000)
+    assert ev.SendCancel(again, job_id(1), "left_behind") in world.last[: world.last.index(sent)]
 
 
 def test_a_tail_can_reach_over_two_utterances():

@@ -108,7 +108,7 @@ def test_audio_of_another_format_waits_for_a_job_that_it_fits():
     pcm16 = spec(1, start_ms=10_000)
     world.feed(ev.JobRequested(replace(pcm16, utterance=replace(pcm16.utterance, audio_format="opus"))))
     world.select(B, 1)
-    assert world.one(ev.SendAssign).assign.carried_audio_ms is None
+    assert world.one(ev.SendAssign).audio == pcm16.utterance.audio
     request_next(world, 2)
     world.select(B, 2)
-    assert world.one(ev.SendAssign).assign.carried_audio_ms == 3_000
+    assert world.one(ev.SendAssign).audio == samples(7_000, 10_000) + samples(12_000, 14_000)

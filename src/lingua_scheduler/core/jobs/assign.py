@@ -77,8 +77,12 @@ def _binds(job: Job, config: JobsConfig) -> Literal["timeout", "max_duration"] |
     return "max_duration" if job.cut(config) == "max_duration" else "timeout"
 
 
-def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int) -> JobAssign:
-    """`job_assign` without its audio, of which the first `ahead_samples` samples were sent before with another job."""
+def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int, is_joined: bool) -> JobAssign:
+    """`job_assign` without its audio, of which the first `ahead_samples` samples were sent before with another job.
+
+    Not `is_joined`: something is missing between them and the utterance. Then they are sent as if they were new,
+    because they lie elsewhere than the message could say.
+    """
     speaker, utterance = job.spec.speaker, job.utterance
     cut = job.cut(config)
     is_second = job.node is not None and job.node.protocol == 2
@@ -105,7 +109,7 @@ def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int) -> JobAs
         is_timeout_triggered=True if cut == "timeout" else None,
         is_max_duration_triggered=True if cut == "max_duration" else None,
         deadline_ms=config.job_timeout_ms if is_second else None,
-        carried_audio_ms=ahead_ms or None if is_second else None,
+        carried_audio_ms=ahead_ms or None if is_second and is_joined else None,
         start_samples=max(0, utterance.start_samples - ahead_samples) if is_second else None,
         dialect=speaker.dialect,
         features=speaker.features,

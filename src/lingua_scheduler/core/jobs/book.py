@@ -19,6 +19,11 @@ LANES_MAX = 64
 """Languages whose concluded jobs are remembered; past so many the idle one that was used first is forgotten."""
 
 
+LEFT_NODES_MAX = 64
+LEFT_JOBS_MAX = 32
+"""Of a node; of more the oldest are forgotten, as the node has forgotten them by then."""
+
+
 class Book:
     """The open jobs of one session by id and by lane, the claims on their audio, and the effects of one event."""
 
@@ -35,6 +40,9 @@ class Book:
         self.sent_count = 0
         self.seen_by: dict[tuple[str, int], set[NodeId]] = {}
         """Nodes of protocol 1 that were sent an utterance of which a job is open, by the session that they know."""
+        self.left: dict[NodeId, dict[JobId, int]] = {}
+        """Jobs of which a node may still have audio that is not its own to say any more, by the epoch of the connection
+        on which it had it: a lost one may come back with all that it knew."""
         self.speech_goes_on = False
         """Audio beyond the last utterance has arrived."""
         self.has_ended = False
@@ -58,6 +66,22 @@ class Book:
         """Let `node` forget the job, its audio, and the audio that it took over."""
         if node is not None:
             self.emit(ev.SendCancel(node, job_id, reason))
+            self.leave(node, job_id)
+
+    def leave(self, node: NodeTraits, job_id: JobId) -> None:
+        """`node` was not told to forget the job, or may be lost before it hears so."""
+        there = self.left.setdefault(node.node_id, {})
+        there[job_id] = node.epoch
+        if len(there) > LEFT_JOBS_MAX:
+            del there[next(iter(there))]
+        if len(self.left) > LEFT_NODES_MAX:
+            del self.left[next(iter(self.left))]
+
+    def clear(self, node: NodeTraits) -> None:
+        """Before it is sent anything on a new connection, a node forgets what it has from an older one."""
+        for job_id, epoch in self.left.pop(node.node_id, {}).items():
+            if epoch != node.epoch:
+                self.emit(ev.SendCancel(node, job_id, "left_behind"))
 
     def lane_of(self, job: Job) -> Lane:
         return self.lanes[job.spec.tgt_lang]
@@ -122,6 +146,8 @@ class Book:
             return piece
         if lost.may_return:
             self.cancel_on(piece.keeper, piece.job_id, "node_suspect")
+        else:
+            self.leave(piece.keeper, piece.job_id)
         return piece.without_keeper()
 
     def take_back(self, pieces: list[Piece], reason: str) -> list[Piece]:

@@ -9,6 +9,7 @@ is lost; nodes cut in pauses, so the few doubled milliseconds are silence.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from lingua_scheduler.core.jobs.events import NodeTraits
 from lingua_scheduler.core.utterance import Utterance
@@ -34,6 +35,12 @@ class Piece:
     @property
     def order(self) -> tuple[int, int]:
         return self.utterance.index, -self.samples
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where it lies on the session's time line."""
+        stop = self.utterance.start_samples + self.utterance.samples
+        return stop - self.samples, stop
 
     def without_keeper(self) -> "Piece":
         return replace(self, keeper=None) if self.keeper else self
@@ -86,3 +93,10 @@ def join_pieces(pieces: Iterable[Piece], utterance: Utterance) -> tuple[bytes, i
         parts.append(audio)
         ahead += samples
     return (b"".join([*parts, utterance.audio]), ahead) if parts else (utterance.audio, 0)
+
+
+def touches(pieces: Sequence[Piece], utterance: Utterance) -> bool:
+    """Whether `pieces` lie in front of `utterance` without a gap, as one stretch of the session's time line."""
+    spans = [piece.span for piece in pieces]
+    spans.append((utterance.start_samples, utterance.start_samples + utterance.samples))
+    return all(left[1] == right[0] for left, right in pairwise(spans))

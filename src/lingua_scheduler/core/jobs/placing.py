@@ -4,7 +4,7 @@ from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs import siblings
 from lingua_scheduler.core.jobs.assign import Avoid, assign_message, select_request
 from lingua_scheduler.core.jobs.book import Book
-from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces
+from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces, touches
 from lingua_scheduler.core.jobs.events import NodeTraits
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
@@ -219,14 +219,18 @@ def send(book: Book, job: Job) -> None:
         lane.silent_keeper = None
     ahead = 0
     audio = job.utterance.audio
+    is_joined = True
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
         job.inherited = book.take_back(job.inherited, "sent_elsewhere")
+        is_joined = touches(job.inherited, job.utterance)
         audio, ahead = join_pieces(job.inherited, job.utterance)
+    book.clear(node)
     book.sent_count += 1
     job.sent_at_ms, job.sent_number = book.now_ms, book.sent_count
     if node.protocol == 1:
         book.seen_by.setdefault((job.node_session, job.index), set()).add(node.node_id)
-    book.emit(ev.SendAssign(node, assign_message(job, config, ahead_samples=ahead), audio))
+    assign = assign_message(job, config, ahead_samples=ahead, is_joined=is_joined)
+    book.emit(ev.SendAssign(node, assign, audio))
     book.move(job, Phase.ASSIGNED, book.now_ms + config.job_timeout_ms)
     renew_store_lease(book, job)
     book.tell(job, "DISPATCHED")
@@ -254,6 +258,7 @@ def requeue(book: Book, job: Job, cause: str, *, cancel: str | None = None, is_e
         book.cancel_on(node, job.job_id, cancel)
         job.inherited = book.take_back(job.inherited, cancel)
     elif job.phase in SENT and cause not in ("rejected", "not_sent"):
+        book.leave(node, job.job_id)
         job.inherited = [piece.without_keeper() for piece in job.inherited]
     if not job.is_whole:
         pieces, job.inherited = job.inherited, []
