@@ -45,15 +45,9 @@ class Dispatch:
         """One effect: at once what goes to a node connected here; what needs Redis answers later."""
         match effect:
             case job.SendAssign():
-                if owner in self._under_way:
-                    self._in_order(self._assign(effect, owner, self._under_way[owner].copy()), owner, "assign")
-                else:
-                    self._routes.assign(effect, owner)
+                self._assign(effect, owner)
             case job.SendCancel():
-                if owner.record is None or owner.is_ended:
-                    self._routes.cancel(effect, owner.opening.speaker.trace_id)
-                else:
-                    self._in_order(self._cancel(effect, owner), owner, "cancel")
+                self._cancel(effect, owner)
             case job.CountNodeOutcome(node_id, is_good):
                 self._routes.count_outcome(node_id, is_good)
             case job.SelectNode():
@@ -172,7 +166,19 @@ class Dispatch:
         owner.record.refused(epoch)
         owner.jobs.post(job.StoreFailed(job_id, attempt, operation))
 
-    async def _cancel(self, effect: job.SendCancel, owner: SessionActor) -> None:
+    def _assign(self, effect: job.SendAssign, owner: SessionActor) -> None:
+        if owner in self._under_way:
+            self._in_order(self._assign_behind(self._under_way[owner].copy(), effect, owner), owner, "assign")
+        else:
+            self._routes.assign(effect, owner)
+
+    def _cancel(self, effect: job.SendCancel, owner: SessionActor) -> None:
+        if owner.record is None or owner.is_ended:
+            self._routes.cancel(effect, owner.opening.speaker.trace_id)
+        else:
+            self._in_order(self._cancel_as_owner(effect, owner), owner, "cancel")
+
+    async def _cancel_as_owner(self, effect: job.SendCancel, owner: SessionActor) -> None:
         """Only the owner may: the node may have the job for a newer one by now."""
         if owner.record is not None and not owner.is_ended:
             try:
@@ -182,7 +188,9 @@ class Dispatch:
                 self._failed("cancel", error)
         self._routes.cancel(effect, owner.opening.speaker.trace_id)
 
-    async def _assign(self, effect: job.SendAssign, owner: SessionActor, before: set[asyncio.Task[None]]) -> None:
+    async def _assign_behind(
+        self, before: set[asyncio.Task[None]], effect: job.SendAssign, owner: SessionActor
+    ) -> None:
         await asyncio.wait(before)
         if not owner.is_ended:
             self._routes.assign(effect, owner)
