@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, check_url
+from lingua_scheduler.node.link import SPEECH_BYTES_MAX, Link, LinkRefused, LinkSettings, check_url
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import NodeId
 from lingua_scheduler.protocol.messages import ErrorMessage
@@ -182,6 +182,21 @@ async def test_results_made_while_there_is_no_scheduler_are_sent_when_it_is_back
     ]
     assert not peer.all(JobAck), "what speaks of the moment is not kept"
     assert len(rig.told) == 3, rig.told
+
+
+@pytest.mark.parametrize(("size", "arrives"), [(SPEECH_BYTES_MAX, True), (SPEECH_BYTES_MAX + 1, False)])
+@pytest.mark.parametrize("binary", [True, False])
+async def test_of_speech_too_long_for_a_message_the_text_arrives(size: int, arrives: bool, binary: bool) -> None:
+    async with FakeScheduler() as scheduler:
+        rig = Rig(scheduler.url, binary=binary)
+        async with rig.running():
+            peer = await scheduler.peer()
+            rig.link.send_result(result(0, text_asr="hello", tts_format="pcm16"), bytes(size))
+            got = await peer.wait(JobResult)
+    assert got.text_asr == "hello"
+    assert bool(got.tts_audio) is arrives
+    assert got.tts_format == ("pcm16" if arrives else None)
+    assert got.reason_codes == (None if arrives else ["TTS_TOO_LONG"])
 
 
 async def test_a_result_swallowed_with_its_connection_is_sent_again() -> None:

@@ -67,6 +67,10 @@ _FATAL_STATUS = {
     404: "no scheduler answers under this path",
 }
 
+SPEECH_BYTES_MAX = 11 << 20
+"""Of one result: as base64 in JSON it stays within the 16 MiB that schedulers take."""
+SPEECH_TOO_LONG = "TTS_TOO_LONG"
+
 _log = get_logger("node.link")
 
 
@@ -156,7 +160,17 @@ class Link:
         return self._socket is not None and self._socket.send_text_nowait(encode(message))
 
     def send_result(self, result: JobResult, audio: bytes) -> None:
-        """Send now or after the next registration; kept until the scheduler has read it."""
+        """Send now or after the next registration; kept until the scheduler has read it.
+
+        Of speech that no scheduler would read the text is sent alone: the frame would end each connection.
+        """
+        if len(audio) > SPEECH_BYTES_MAX:
+            _log.warning("speech dropped: too long for a message", job=result.job_id, bytes=len(audio))
+            reasons = [*(result.reason_codes or ()), SPEECH_TOO_LONG]
+            result, audio = (
+                msgspec.structs.replace(result, tts_format=None, tts_sample_rate=None, reason_codes=reasons),
+                b"",
+            )
         outgoing = Outgoing(result, audio)
         for dropped in self.outbox.add(outgoing):
             _log.warning("result dropped: too many wait for a scheduler", job=dropped.result.job_id)
