@@ -11,6 +11,7 @@ from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ConfigError, Phase2Config
 from lingua_scheduler.runtime.ids import new_instance_id
+from lingua_scheduler.runtime.lag import watch_lag
 from lingua_scheduler.runtime.logs import get_logger, library_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
@@ -79,6 +80,8 @@ class Scheduler:
             Store.open(finder, keys, timeout_ms=redis.command_timeout_ms) as store,
             Inbox.open(finder, keys, store.client, me, _inbox_config(phase2)) as inbox,
         ):
+            metrics = Metrics()
+            store.client.observe = metrics.redis_seconds.observe
             await _check_redis(store, finder)
             context = Context(
                 config=config,
@@ -87,7 +90,7 @@ class Scheduler:
                 health=StoreHealth(clock),
                 clock=clock,
                 timers=Timers(clock),
-                metrics=Metrics(),
+                metrics=metrics,
                 scope=Scope(_task_failed),
                 guard=guard,
                 limits=Limits(config.limits, clock),
@@ -139,6 +142,9 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         sweeping = scheduler.context.scope.start(
             newcomers.sweep(scheduler.context.config.limits.header_ms), "sweep-newcomers"
         )
+        watching = scheduler.context.scope.start(
+            watch_lag(scheduler.context.metrics.loop_lag_seconds.observe), "watch-lag"
+        )
         _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
         if not scheduler.context.guard.is_on:
             _log.warning(OPEN_DOOR)
@@ -148,6 +154,7 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         finally:
             await scheduler.upkeep.drain()
             sweeping.cancel()
+            watching.cancel()
     finally:
         await runner.cleanup()
 

@@ -142,6 +142,11 @@ class Bus:
         jobs = self._remote_jobs.items()
         return [(job, remote.attempt) for job, remote in jobs if (remote.node_id, remote.owner) == (node_id, owner)]
 
+    @property
+    def remote_jobs(self) -> int:
+        """Jobs of peers on nodes here."""
+        return len(self._remote_jobs)
+
     def forget_job(self, job_id: JobId) -> None:
         """It was answered, refused or cancelled."""
         self._remote_jobs.pop(job_id, None)

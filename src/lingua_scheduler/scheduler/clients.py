@@ -88,6 +88,11 @@ class ClientConnection:
     def send(self, message: wire.ServerMessage) -> None:
         self._socket.send_text_nowait(codec.encode(message))
 
+    @property
+    def queued_bytes(self) -> int:
+        """What the client has not read yet."""
+        return self._socket.queued_bytes
+
     def session_ended(self, reason: str) -> None:
         """The session is over; the connection may open another."""
         if self._actor is not None:

@@ -56,6 +56,8 @@ class Dispatch:
                 self._start(self._finish(effect, owner), "finish")
             case job.RequeueJob():
                 self._context.metrics.retries.labels(effect.cause).inc()
+                if effect.cause == "job_timeout":
+                    self._context.metrics.leases_expired.labels("timer").inc()
                 owner.retried(effect.cause)
                 self._start(self._requeue(effect, owner), "requeue")
             case job.RenewLease():

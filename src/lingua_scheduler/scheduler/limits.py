@@ -37,7 +37,7 @@ class Limits:
         per_minute = config.connects_per_minute_per_address
         self._connects = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
         self._connected: Counter[str] = Counter()
-        self._memory_bytes = config.memory_mib << 20 or int(memory.available_bytes() * MEMORY_SHARE)
+        self.memory_bytes = config.memory_mib << 20 or int(memory.available_bytes() * MEMORY_SHARE)
         self.is_out_of_memory = False
 
     def connect(self, address: str) -> int:
@@ -66,7 +66,7 @@ class Limits:
 
     def look_at_memory(self) -> None:
         """Called by the clock."""
-        is_out = memory.used_bytes() > self._memory_bytes
+        is_out = memory.used_bytes() > self.memory_bytes
         if is_out != self.is_out_of_memory:
             self.is_out_of_memory = is_out
             tell = _log.warning if is_out else _log.info

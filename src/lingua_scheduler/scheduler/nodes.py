@@ -175,6 +175,7 @@ class Nodes:
         if cause != "suspect" and current is not None and current.connection is connection:
             del self._by_id[node_id]
             self._context.metrics.nodes_connected.set(len(self._by_id))
+        self._context.metrics.nodes_lost.labels(cause).inc()
         _log.warning("node lost", node=node_id, cause=cause)
         self.tell_lost(node_id, epoch, cause)
 

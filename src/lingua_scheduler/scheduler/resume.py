@@ -51,6 +51,11 @@ class Resumes:
         self._nodes = nodes
         self._bus = bus
 
+    @property
+    def remote_jobs(self) -> int:
+        """Jobs of peers on nodes here."""
+        return self._bus.remote_jobs
+
     async def resume(self, session_id: SessionId, token: str, holder: str = "") -> tuple[SessionActor, str]:
         """The session behind a resume token, and the token that replaces it. PeerError where there is none.
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lingua_scheduler.core.jobs import events as job
-from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.machine import JobsMachine
+from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
-from lingua_scheduler.core.session.config import SessionConfig, SessionIdentity
+from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
 from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol import kept
@@ -21,16 +21,17 @@ from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
 from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, SessionInitAck
 from lingua_scheduler.protocol.node import JobAck, JobHeld, JobReject, JobResult, JobStarted, NodeAsrPartial
-from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.keeping import SessionRecord, is_line
+from lingua_scheduler.scheduler.machine_settings import jobs_config, session_config
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.shares import Shares
 from lingua_scheduler.scheduler.tally import Tally
+from lingua_scheduler.scheduler.witness import Witness
 from lingua_scheduler.scheduler.write_ahead import Settling, WriteAhead
 from lingua_scheduler.store.errors import StoreError
 
@@ -42,8 +43,6 @@ _log = get_logger("scheduler.sessions")
 
 HEARTBEAT_INTERVAL_MS = 30_000
 RECORDS_AT_ONCE = 500
-CARRY_WAIT_MS = 1500
-"""A speaker who goes on sends the next chunk within a tenth of this."""
 
 
 class Client(Protocol):
@@ -56,6 +55,11 @@ class Client(Protocol):
     def close(self, reason: str) -> None: ...
 
     def taken_over(self) -> None: ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """What its reader has not taken yet."""
+        ...
 
 
 ShellEffect = (
@@ -92,12 +96,12 @@ class SessionActor:
         self.session_id = opening.speaker.session_id
         self.client: Client | None = None
         self.is_ended = False
-        self._finalized_ms: dict[JobId, int] = {}
         self._reported: dict[JobId, tuple[NodeId, JobResult]] = {}
         """Results whose jobs are not concluded: the session's next owner wants them, should there be one."""
         self._context = context
         self._registry = registry
         self._log = _log.bind(session=self.session_id)
+        self._witness = Witness(context.metrics, context.clock)
         self.machine = machine = SessionMachine(
             session_config(context.config), _identity(opening, context.clock.epoch_ms())
         )
@@ -172,11 +176,15 @@ class SessionActor:
         if self.client is not None:
             self.client.taken_over()
             self.client = None
-        self._registry.ended(self)
+        self._registry.ended(self, "moved")
         self._log.info("session goes on elsewhere")
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         self.jobs.post(job.NodeLost(node_id, cause, epoch))
+
+    def phases(self) -> list[Phase]:
+        """Where its open jobs stand."""
+        return [one.phase for one in self._jobs_machine.book.jobs.values()]
 
     def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
         return self._jobs_machine.book.jobs_on(node_id)
@@ -190,10 +198,9 @@ class SessionActor:
                 if self.record is not None:
                     self.record.began()
                 self._registry.shares.used(spec.speaker.tenant_id, spec.utterance.duration_ms)
-                self._finalized_ms[spec.job_id] = spec.utterance.finalized_at_ms
+                self._witness.cut(spec)
                 if not spec.is_for_room:
                     self._registry.rooms.spoke(self.session_id)
-                self._context.metrics.utterances.labels(spec.utterance.reason.value).inc()
                 self.jobs.post(job.JobRequested(spec))
                 self._registry.previews.began(spec.job_id)
             case session.PreviewSpeech():
@@ -216,6 +223,7 @@ class SessionActor:
             self.record.sent(message)
         if self.client is None:
             return
+        self._witness.sent(message)
         if self._ahead is not None and (self._ahead.is_waiting or is_line(self.session_id, message)):
             self._ahead.hold(self.client, message)
         else:
@@ -237,12 +245,15 @@ class SessionActor:
             case job.RefuseReport(job_id, node_id, why):
                 self._context.metrics.refused.labels(why).inc()
                 self._log.info("report refused", job=job_id, node=node_id, why=why)
+            case job.SendAssign(_, assign):
+                self._witness.assigned(JobId(assign.job_id))
+                self._registry.dispatcher.perform(effect, self)
             case _:
                 self._registry.dispatcher.perform(effect, self)
 
     def _count(self, end: job.Conclude) -> None:
         clock, outcome = self._context.clock, end.outcome
-        total_ms = clock.now_ms() - self._finalized_ms.pop(end.job_id, clock.now_ms())
+        total_ms = self._witness.concluded_ms(end.job_id)
         word = outcome.reason if isinstance(outcome, Missing) else "translated"
         self._context.metrics.concluded(word, total_ms / 1000)
         self._registry.tally.concluded(end, self.opening.speaker, total_ms, clock.wall_ms())
@@ -257,7 +268,7 @@ class SessionActor:
         if self.client is not None:
             self.client.session_ended(reason)
             self.client = None
-        self._registry.ended(self)
+        self._registry.ended(self, reason)
         self._registry.rooms.session_ended(self.session_id)
         if self.record is not None:
             self._context.scope.start(self.record.drop(), "drop-session")
@@ -292,40 +303,6 @@ def job_event(node_id: NodeId, report: JobReport) -> job.JobEvent:
             return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
 
 
-def session_config(config: Config) -> SessionConfig:
-    """The session machine's settings out of the instance's."""
-    cut = config.scheduler.web_task_segmentation
-    return SessionConfig(
-        pause_ms=cut.pause_ms,
-        max_duration_ms=cut.max_duration_ms,
-        max_utterance_bytes=cut.max_length_bytes,
-        max_chunk_bytes=config.security.max_frame_bytes,
-        hangover_manual_ms=cut.hangover_manual_ms,
-        hangover_auto_ms=cut.hangover_auto_ms,
-        padding_manual_ms=cut.padding_manual_ms,
-        padding_auto_ms=cut.padding_auto_ms,
-        gap_hold_ms=cut.gap_hold_ms,
-        session_buffer_bytes_max=cut.max_session_buffer_bytes,
-        session_idle_ms=cut.session_idle_seconds * 1000,
-        close_grace_ms=cut.close_grace_ms,
-        resume_window_ms=cut.resume_window_seconds * 1000,
-        resume_flush_ms=cut.resume_flush_ms,
-    )
-
-
-def jobs_config(config: Config) -> JobsConfig:
-    """The job machine's settings out of the instance's."""
-    return JobsConfig(
-        job_timeout_ms=config.scheduler.job_timeout_seconds * 1000,
-        pending_timeout_ms=config.scheduler.job_timeout.pending_timeout_seconds * 1000,
-        retries_max=config.scheduler.job_timeout.failover_max_attempts,
-        affinity_wait_ms=config.scheduler.affinity_wait_ms,
-        carry_wait_ms=CARRY_WAIT_MS,
-        timeout_as_manual=config.scheduler.compat.timeout_as_manual,
-        session_close_as_manual=True,
-    )
-
-
 def _identity(opening: Opening, epoch_ms: int) -> SessionIdentity:
     return SessionIdentity(
         speaker=opening.speaker,
@@ -346,7 +323,7 @@ class Sessions:
     ) -> None:
         self.dispatcher = dispatcher
         self.previews = previews
-        self.tally = Tally()
+        self.tally = Tally(lambda stage, seconds: context.metrics.stage_seconds.labels(stage).observe(seconds))
         self.shares = Shares(context.config, context.instance_id, context.store, context.clock, context.scope)
         self.settling = Settling(context.scope)
         self._context = context
@@ -373,6 +350,10 @@ class Sessions:
 
     def all(self) -> list[SessionActor]:
         return list(self._by_id.values())
+
+    def with_jobs(self) -> set[SessionActor]:
+        """Those that have an open job."""
+        return set(self._by_job.values())
 
     def owner_of(self, job_id: JobId) -> SessionActor | None:
         return self._by_job.get(job_id)
@@ -402,6 +383,7 @@ class Sessions:
 
     def add(self, actor: SessionActor) -> None:
         self._by_id[actor.session_id] = actor
+        self._context.metrics.sessions_opened.inc()
         self._context.metrics.sessions_open.set(len(self._by_id))
 
     async def renew_records(self, *, whole: bool = False) -> None:
@@ -422,7 +404,8 @@ class Sessions:
             self._idle.set()
         self._context.metrics.jobs_open.set(len(self._by_job))
 
-    def ended(self, actor: SessionActor) -> None:
+    def ended(self, actor: SessionActor, by: str) -> None:
+        self._context.metrics.sessions_ended.labels(by).inc()
         if self._by_id.get(actor.session_id) is actor:
             del self._by_id[actor.session_id]
             self.shares.left(actor.opening.speaker.tenant_id)

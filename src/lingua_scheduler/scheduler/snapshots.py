@@ -7,6 +7,7 @@ import msgspec
 
 from lingua_scheduler.protocol.ids import InstanceId, JobId
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.gauges import set_levels
 from lingua_scheduler.scheduler.history import History
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.pictures import Fleet, pictures, shown
@@ -84,6 +85,7 @@ class Snapshots:
     async def refresh(self) -> None:
         """Make all pictures anew. Raises StoreError."""
         fleet = await self._look()
+        set_levels(self._context, self._sessions, self._nodes, fleet, is_draining=self.is_draining)
         self.history.add(fleet.wall_ms, fleet.nodes, fleet.pools, fleet.reports)
         self._pictures = pictures(fleet)
         self._parts = None

@@ -6,7 +6,7 @@ one, counts of several instances can be added, and the difference of two reading
 
 import bisect
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -45,7 +45,9 @@ class RecentJob(msgspec.Struct, frozen=True, kw_only=True):
 class Tally:
     """The counts of one instance, from its start."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: Callable[[str, float], None] | None = None) -> None:
+        """`timed` hears of each duration as well: the stage, and seconds."""
+        self._timed = timed
         self.stages: dict[str, Buckets] = {stage: Counter() for stage in STAGES}
         self.outcomes: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
@@ -88,6 +90,8 @@ class Tally:
 
     def _add(self, stage: str, ms: float) -> None:
         self.stages[stage][bisect.bisect_left(BOUNDS_MS, ms)] += 1
+        if self._timed is not None:
+            self._timed(stage, ms / 1000)
 
 
 def percentile_ms(buckets: Mapping[int, int], share: float) -> int | None:

@@ -167,6 +167,7 @@ class Upkeep:
     async def _reap(self) -> None:
         while True:
             reply = await self._context.store.instances.reap()
+            self._context.metrics.leases_expired.labels("reaper").inc(len(reply.jobs))
             self._nodes.owners.held_jobs_lost(reply.jobs)
             self._nodes.owners.offered(reply.offers)
             for node_id in reply.nodes:
@@ -176,6 +177,7 @@ class Upkeep:
 
     def _store_turned(self, is_up: bool, why: str) -> None:
         """Tell everybody that Redis went away or came back."""
+        self._context.metrics.redis_up.set(is_up)
         _log.warning("Redis is back" if is_up else "Redis is away", cause=why)
         self._sessions.store_changed(is_up)
         if is_up:

@@ -245,6 +245,10 @@ class SimStore:
         self._redis = redis
         self._process = process
 
+    @property
+    def in_flight(self) -> int:
+        return 0
+
     async def ping(self) -> None:
         await self._redis.ask(self._process, lambda: None)
 

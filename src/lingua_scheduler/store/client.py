@@ -136,6 +136,8 @@ class RedisClient:
         self._connecting = asyncio.Lock()
         self._greeting: tuple[tuple[str, ...], ...] = ()
         self._aside: RedisConnection | None = None
+        self.observe: Callable[[float], None] | None = None
+        """Hears of each command's seconds, from being handed in to its reply."""
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -153,6 +155,11 @@ class RedisClient:
             yield client
         finally:
             client.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Commands whose reply has not come."""
+        return self._connection.in_flight if self._connection is not None else 0
 
     def close(self) -> None:
         for connection in (self._connection, self._aside):
@@ -207,7 +214,11 @@ class RedisClient:
 
     async def _open(self, endpoint: Endpoint) -> RedisConnection:
         self._greeting = endpoint.greeting
-        return await open_connection(endpoint.address, self._timeout_ms, endpoint.greeting, is_binary=self._is_binary)
+        connection = await open_connection(
+            endpoint.address, self._timeout_ms, endpoint.greeting, is_binary=self._is_binary
+        )
+        connection.observe = self.observe
+        return connection
 
     # ------------------------------------------------------------------------------- servers that change
 

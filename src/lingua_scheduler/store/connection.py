@@ -54,6 +54,7 @@ class RedisConnection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._watchdog: asyncio.TimerHandle | None = None
         self._is_retired = False
+        self.observe: Callable[[float], None] | None = None
         self.is_closed = False
 
     def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
@@ -69,6 +70,10 @@ class RedisConnection(asyncio.Protocol):
         if self._watchdog is None:
             self._watchdog = self._loop.call_at(deadline, self._look_at_oldest)
         return reply
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._waiting)
 
     def retire(self) -> None:
         """Close as soon as nobody waits for a reply; nothing is to be sent any more."""
@@ -104,7 +109,9 @@ class RedisConnection(asyncio.Protocol):
                 if not self._waiting:
                     self.close("a reply that nobody asked for")
                     return
-                reply, _ = self._waiting.popleft()
+                reply, deadline = self._waiting.popleft()
+                if self.observe is not None:
+                    self.observe(max(0.0, self._loop.time() - deadline + self._timeout_s))
                 if not reply.done():
                     reply.set_result(answer)
         except hiredis.ProtocolError as fault:

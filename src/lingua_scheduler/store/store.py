@@ -52,6 +52,11 @@ class Store:
         async with RedisClient.open(where, timeout_ms=timeout_ms) as client:
             yield Store(ScriptRunner(client, keys or Keys(), now_ms), rng or random.Random())
 
+    @property
+    def in_flight(self) -> int:
+        """Commands whose reply has not come."""
+        return self.client.in_flight
+
     async def ping(self) -> None:
         """Raises StoreError where Redis does not answer."""
         await self.client.call("PING")
