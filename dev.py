@@ -59,6 +59,9 @@ TEST_PROGRAMS = (
     Program("chromium", ("chromium",), "browser tests"),
     Program("luacheck", ("lua-check",), "checks of the Lua scripts"),
     Program("redis-server", ("redis-server",), "tests on a second Redis beside the embedded one"),
+    Program("/usr/bin/promtool", ("prometheus",), "tests of the alert rules and the dashboard"),
+    Program("/usr/sbin/haproxy", ("haproxy",), "tests of the load balancer's example"),
+    Program("/usr/sbin/nginx", ("nginx-light",), "tests of the load balancer's example"),
 )
 
 
