@@ -201,4 +201,4 @@ async def _check_redis(store: Store, finder: Finder) -> None:
 
 
 def _task_failed(name: str, error: BaseException) -> None:
-    _log.error("background task failed", task=name, error=repr(error))
+    _log.error("background task failed", task=name, cause=repr(error))

@@ -337,7 +337,7 @@ class Bus:
         try:
             self._handle(wire.decode_bus(entry.payload))
         except Exception as error:  # noqa: BLE001 - one entry that hits a bug must not block the inbox behind it
-            _log.error("message failed", entry=entry.entry_id, error=repr(error))
+            _log.error("message failed", entry=entry.entry_id, cause=repr(error))
             self._reasons[entry.entry_id] = repr(error)
             if len(self._reasons) > REASONS_MAX:
                 self._reasons.popitem(last=False)

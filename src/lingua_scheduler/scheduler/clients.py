@@ -136,7 +136,7 @@ class ClientConnection:
     def _bar(self, why: str) -> None:
         self._is_barred = True
         self._context.metrics.denied.labels("client").inc()
-        _log.warning("client not allowed", address=self._address, why=why)
+        _log.warning("client not allowed", address=self._address, cause=why)
         self.send(wire.ErrorMessage(code=ErrorCode.UNAUTHORIZED, message=why))
         self._socket.close_nowait(sockets.NOT_ALLOWED, "not allowed")
 

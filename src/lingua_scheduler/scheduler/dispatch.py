@@ -59,6 +59,11 @@ class Dispatch:
                 if effect.cause == "job_timeout":
                     self._context.metrics.leases_expired.labels("timer").inc()
                 owner.retried(effect.cause)
+                _log.info(
+                    "job goes to a further attempt",
+                    job=effect.job_id, session=owner.session_id, node=effect.node_id, attempt=effect.attempt + 1,
+                    trace=owner.opening.speaker.trace_id, cause=effect.cause,
+                )  # fmt: skip
                 self._start(self._requeue(effect, owner), "requeue")
             case job.RenewLease():
                 self._start(self._renew(effect, owner), "renew")
@@ -248,7 +253,7 @@ class Dispatch:
 
     def _failed(self, operation: str, error: StoreError) -> None:
         self._context.metrics.store_failures.inc()
-        _log.warning("store failed", operation=operation, error=str(error), may_have_happened=error.may_have_happened)
+        _log.warning("store failed", operation=operation, cause=str(error), may_have_happened=error.may_have_happened)
 
     async def _traits(self, reply: Selected) -> job.NodeTraits:
         """Raises StoreError where the node is connected elsewhere and the store cannot tell of it."""

@@ -144,7 +144,7 @@ class Nodes:
     def refuse_report(self, node_id: NodeId, report: node.JobReport) -> None:
         """No session has, or has any more, the job that a node speaks of."""
         self._context.metrics.refused.labels("unknown_job").inc()
-        _log.info("report refused", job=report.job_id, node=node_id, why="unknown_job")
+        _log.info("report refused", job=report.job_id, node=node_id, cause="unknown_job")
 
     def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
         if (registered := self._by_id.get(node_id)) is not None:
@@ -316,7 +316,7 @@ class NodeConnection:
         """Told, and shown out; its jobs go elsewhere at once."""
         self._is_barred = True
         self._context.metrics.denied.labels("node").inc()
-        _log.warning("node not allowed", why=why)
+        _log.warning("node not allowed", cause=why)
         self._socket.send_text_nowait(codec.encode(ErrorMessage(code=ErrorCode.UNAUTHORIZED, message=why)))
         self._socket.close_nowait(sockets.NOT_ALLOWED, "not allowed")
         self.driver.post(node.SocketClosed())
@@ -357,7 +357,7 @@ class NodeConnection:
             event = await self._answer(effect)
         except StoreError as error:
             self._context.metrics.store_failures.inc()
-            _log.warning("store failed", operation=type(effect).__name__, error=str(error))
+            _log.warning("store failed", operation=type(effect).__name__, cause=str(error))
             event = node.StoreFailed(_operation(effect))
         finally:
             self._nodes.heard_store()
@@ -392,7 +392,7 @@ class NodeConnection:
     def _crashed(self, error: Exception, story: list[str]) -> None:
         """A bug: this connection ends, loudly; the node registers again on a new one."""
         self._context.metrics.crashes.inc()
-        _log.error("node machine failed", error=repr(error), story=story)
+        _log.error("node machine failed", cause=repr(error), story=story)
         self._socket.close_nowait(sockets.INTERNAL_ERROR, "internal error")
 
 

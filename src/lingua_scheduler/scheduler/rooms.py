@@ -294,7 +294,7 @@ class Rooms:
             and here.machine.lives_at(self._context.clock.now_ms())
         ):
             reply = await self._context.store.rooms.restore(picture, expiry_ms=self.expiry_ms)
-            _log.warning("room written again: Redis had lost it", room=room_id, word=reply.word)
+            _log.warning("room written again: Redis had lost it", room=room_id, cause=reply.word)
             if reply.word is Word.OK:
                 self.changed(reply)
                 return
@@ -328,7 +328,7 @@ class Rooms:
             await work
         except StoreError as error:
             self._context.metrics.store_failures.inc()
-            _log.warning("store failed", operation=name, error=str(error))
+            _log.warning("store failed", operation=name, cause=str(error))
 
 
 class _OpenRoom:
@@ -359,7 +359,7 @@ class _OpenRoom:
 
     def _crashed(self, error: Exception, story: list[str]) -> None:
         """A bug: the room is lost to the sessions here, loudly; they go on by themselves."""
-        self._log.error("room machine failed", error=repr(error), story=story)
+        self._log.error("room machine failed", cause=repr(error), story=story)
         for session_id in list(self.machine.seated):
             self._rooms.set_audience(room.SetAudience(session_id, None, None))
         self._rooms.forget(self._room_id)

@@ -15,7 +15,7 @@ from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
-from lingua_scheduler.core.utterance import Missing, Translated
+from lingua_scheduler.core.utterance import Missing, Outcome, Translated
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
@@ -148,6 +148,10 @@ class SessionActor:
         """One of its jobs needs a further attempt."""
         self._registry.tally.retried(cause)
 
+    def log_opened(self) -> None:
+        speaker, is_v11 = self.opening.speaker, self.opening.is_v11
+        self._log.info("session opened", trace=speaker.trace_id, is_v11=is_v11, mode=speaker.mode)
+
     def confirm_token(self) -> None:
         """The client has shown that it read its new token: the one before is worth nothing any more."""
         self.used_token = None
@@ -244,7 +248,7 @@ class SessionActor:
                 self.session.post(session.PartialArrived(job_id, index, text, is_final, stable_chars))
             case job.RefuseReport(job_id, node_id, why):
                 self._context.metrics.refused.labels(why).inc()
-                self._log.info("report refused", job=job_id, node=node_id, why=why)
+                self._log.info("report refused", job=job_id, node=node_id, cause=why)
             case job.SendAssign(_, assign):
                 self._witness.assigned(JobId(assign.job_id))
                 self._registry.dispatcher.perform(effect, self)
@@ -256,6 +260,8 @@ class SessionActor:
         total_ms = self._witness.concluded_ms(end.job_id)
         word = outcome.reason if isinstance(outcome, Missing) else "translated"
         self._context.metrics.concluded(word, total_ms / 1000)
+        tell = self._log.info if isinstance(outcome, Missing) and outcome.code else self._log.debug
+        tell("job concluded", job=end.job_id, index=end.index, outcome=word, ms=total_ms, **_blame(outcome))
         self._registry.tally.concluded(end, self.opening.speaker, total_ms, clock.wall_ms())
 
     def _end(self, reason: str) -> None:
@@ -272,12 +278,12 @@ class SessionActor:
         self._registry.rooms.session_ended(self.session_id)
         if self.record is not None:
             self._context.scope.start(self.record.drop(), "drop-session")
-        self._log.info("session ended", reason=reason)
+        self._log.info("session ended", cause=reason)
 
     def _crashed(self, error: Exception, story: list[str]) -> None:
         """A bug: this session ends, loudly, and no other."""
         self._context.metrics.crashes.inc()
-        self._log.error("session machine failed", error=repr(error), story=story)
+        self._log.error("session machine failed", cause=repr(error), story=story)
         if self.client is not None:
             hint = HINTS[ErrorCode.INTERNAL_ERROR].en
             self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
@@ -301,6 +307,13 @@ def job_event(node_id: NodeId, report: JobReport) -> job.JobEvent:
             return job.NodeRejected(job_id, report.attempt_id, node_id, report.code, report.retry_after_ms or 0)
         case NodeAsrPartial():
             return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
+
+
+def _blame(outcome: Outcome) -> dict[str, str]:
+    """For a log line: who did it, or why nobody did. Never a word of it."""
+    if isinstance(outcome, Missing):
+        return {"cause": outcome.code or outcome.reason}
+    return {"node": outcome.node_id}
 
 
 def _identity(opening: Opening, epoch_ms: int) -> SessionIdentity:
@@ -371,7 +384,7 @@ class Sessions:
             actor.record.write_soon(whole=True)
         warning = await self._pair_warning(opening)
         self.add(actor)
-        _log.info("session opened", session=speaker.session_id, is_v11=opening.is_v11, mode=speaker.mode)
+        actor.log_opened()
         return actor, self._ack(opening, token, warning)
 
     def moved_here(self, actor: SessionActor) -> None:

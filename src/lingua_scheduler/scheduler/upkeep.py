@@ -111,7 +111,7 @@ class Upkeep:
         try:
             await self._context.store.instances.withdraw(self._context.instance_id)
         except StoreError as error:
-            _log.warning("presence not withdrawn", error=str(error))
+            _log.warning("presence not withdrawn", cause=str(error))
 
     async def _tell_leaving(self) -> None:
         """The peers' jobs wait for nodes that are about to move."""
