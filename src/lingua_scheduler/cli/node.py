@@ -31,8 +31,10 @@ def add_parser(commands: arguments.Commands) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.node.app import NodeApp
     from lingua_scheduler.runtime import loop
+    from lingua_scheduler.runtime.clock import Clock
     from lingua_scheduler.runtime.config import load_config
     from lingua_scheduler.runtime.logs import configure_logs
+    from lingua_scheduler.runtime.traces import open_traces
 
     names = ("url", "engines", "capacity", "node_id", "zone")
     flags = {f"node.{name}": getattr(args, name) for name in names}
@@ -42,7 +44,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     async def work() -> int:
         activity = Activity(console)
         try:
-            await NodeApp(config.node, activity.report).run()
+            async with open_traces(config.observability, Clock(), "lingua-node", config.node.node_id) as traces:
+                await NodeApp(config.node, activity.report, traces=traces).run()
         finally:
             activity.close()
         return 0

@@ -65,6 +65,8 @@ class SessionOptions:
     pipeline: Pipeline | None = None
     tenant_id: str | None = None
     trace_id: str | None = None
+    traceparent: str | None = None
+    """W3C trace context: the scheduler's spans of all utterances hang below it."""
     token: str | None = field(default=None, repr=False)
     """What shows who one is, where the scheduler asks."""
     platform: str = "python"
@@ -321,6 +323,7 @@ def _init(src: str, tgt: str, options: SessionOptions) -> SessionInit:
         pipeline=options.pipeline,
         tenant_id=options.tenant_id,
         trace_id=options.trace_id,
+        traceparent=options.traceparent,
         token=options.token,
     )
 

@@ -48,6 +48,7 @@ from lingua_scheduler.runtime.ids import new_node_id
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.runtime.traces import Traces
 
 DRAIN_S = 30.0
 LOOK_S = 5.0
@@ -71,11 +72,17 @@ class NodeApp:
     """
 
     def __init__(
-        self, config: NodeConfig, report: Callable[[str], None] = lambda _line: None, *, drain_s: float = DRAIN_S
+        self,
+        config: NodeConfig,
+        report: Callable[[str], None] = lambda _line: None,
+        *,
+        drain_s: float = DRAIN_S,
+        traces: Traces | None = None,
     ) -> None:
         self._config = config
         self._report = report
         self._drain_s = drain_s
+        self._traces = traces
         self._clock = Clock()
         self._meter = Meter()
         self._machine = MachineLoad()
@@ -288,6 +295,7 @@ class NodeApp:
             clock=self._clock,
             timers=self._timers,
             scope=self._scope,
+            traces=self._traces,
         )
 
     def _task_failed(self, name: str, error: BaseException) -> None:

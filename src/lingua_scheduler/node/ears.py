@@ -87,6 +87,8 @@ class Ears:
 
     async def _listen(self, ear: _Ear, run: JobRun | None, route: Route) -> None:
         now = asyncio.get_running_loop().time
+        if run is not None:
+            run.work_in_trace()
         async with self._places:
             if ear.is_unwanted or (run is not None and run.is_over):
                 ear.conclude()

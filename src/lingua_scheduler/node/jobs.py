@@ -34,6 +34,7 @@ from lingua_scheduler.protocol.errors import PeerError
 from lingua_scheduler.protocol.ids import JobId, Language, SessionId
 from lingua_scheduler.protocol.node import ActiveJob, JobAssign
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.traces import valid_traceparent
 
 SESSIONS_MAX = 500
 SESSION_TTL_MS = 5 * 60_000
@@ -152,7 +153,13 @@ class Jobs:
         if (why := unsupported(host, route)) is not None:
             return self._refuse(assign, "UNSUPPORTED", why)
         watch = Stopwatch(asyncio.get_running_loop().time, self._shop.meter)
-        return JobRun(without_audio(assign), route, watch, assign.attempt_id)
+        run = JobRun(without_audio(assign), route, watch, assign.attempt_id)
+        if self._shop.traces is not None:
+            run.span = self._shop.traces.begin(
+                "job", self._shop.clock.now_ms(), parent=valid_traceparent(assign.traceparent), kind="server",
+                job_id=run.id, attempt=run.attempt, trace_id=assign.trace_id, node=self._shop.out.node_id,
+            )  # fmt: skip
+        return run
 
     def _refuse(self, assign: JobAssign, code: str, cause: str, retry_after_ms: int | None = None) -> None:
         _log.info("job refused", job=assign.job_id, code=code, cause=cause)

@@ -246,6 +246,7 @@ class Line:
 
     async def _conclude(self, conclusion: _Conclusion) -> None:
         run = conclusion.run
+        run.work_in_trace()
         outcome = await self._outcome(conclusion)
         await conclusion.sending.wait()
         if not run.is_over:
@@ -328,6 +329,7 @@ class Line:
         run.is_over = True
         self._runs.pop(run.id, None)
         self._ears.forget_partials(run)
+        run.close_span(how, asyncio.get_running_loop().time())
         self._shop.meter.ended(how)
         self._shop.meter.took("total", run.watch.total_ms())
         self._over(run)

@@ -52,6 +52,8 @@ class Stopwatch:
         self._meter = meter
         self._began = now()
         self.ms: dict[Phase, float] = {}
+        self.spans: list[tuple[Phase, float, float]] = []
+        """When each measured stretch began and ended, by the clock that it was given."""
 
     @contextmanager
     def measure(self, phase: Phase) -> Generator[None]:
@@ -59,7 +61,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.add(phase, (self._now() - began) * 1000)
+            ended = self._now()
+            self.spans.append((phase, began, ended))
+            self.add(phase, (ended - began) * 1000)
 
     def add(self, phase: Phase, ms: float) -> None:
         self.ms[phase] = self.ms.get(phase, 0.0) + ms

@@ -21,6 +21,7 @@ from lingua_scheduler.protocol.node import (
     NodeAsrPartial,
     NodeFault,
 )
+from lingua_scheduler.runtime.traces import Span, working_for
 
 ASR_EMPTY = "ASR_EMPTY"
 NO_TEXT_ASSIGNED = "NO_TEXT_ASSIGNED"
@@ -50,6 +51,8 @@ class JobRun:
     is_started: bool = False
     is_over: bool = False
     """Its result was sent, or it was dropped: whatever is still under way for it ends at the next stage."""
+    span: Span | None = None
+    """Its trace, where somebody collects them."""
     asr_span: list[float] = field(default_factory=list[float])
     """Loop time of the first recognition's start and the last one's end: batches are recognised side by side."""
 
@@ -64,6 +67,21 @@ class JobRun:
     def recognised(self, began_s: float, ended_s: float) -> None:
         """A recognition for this job took from here to there, in loop time."""
         self.asr_span[:] = [min([began_s, *self.asr_span[:1]]), ended_s]
+
+    def work_in_trace(self) -> None:
+        """What this task asks of other services belongs to the job."""
+        if self.span is not None:
+            working_for.set(self.span.traceparent)
+
+    def close_span(self, how: str, now_s: float) -> None:
+        """Tell the trace how it went; times are loop time."""
+        if self.span is None:
+            return
+        heard = [("asr", *self.asr_span)] if self.asr_span else []
+        for phase, began_s, ended_s in [*heard, *self.watch.spans]:
+            self.span.begin(phase, began_s * 1000).end(ended_s * 1000)
+        self.span.note(outcome=how)
+        self.span.end(now_s * 1000, "" if how in {"completed", "empty", "merged"} else how)
 
     def acknowledge(self, out: Outlet) -> None:
         out.send(JobAck(**self._names(out), session_id=self.assign.session_id, trace_id=self.assign.trace_id))

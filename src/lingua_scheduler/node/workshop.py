@@ -9,6 +9,7 @@ from lingua_scheduler.node.run import Outlet
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.runtime.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,5 @@ class Workshop:
     clock: Clock
     timers: Timers
     scope: Scope
+    traces: Traces | None = None
+    """None: nobody collects them."""

@@ -103,6 +103,8 @@ class SessionInit(Wire, tag="session_init", frozen=True, kw_only=True):
     pipeline: Pipeline | None = None
     token: str | None = None
     """Where the scheduler asks for one, and none was offered as a subprotocol."""
+    traceparent: str | None = None
+    """1.1: the W3C trace context that the session's utterances are traced in."""
 
 
 class AudioChunk(Wire, tag="audio_chunk", frozen=True, kw_only=True):

@@ -283,6 +283,8 @@ class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     """2: so much of the head of `audio` was sent before, to a node that may have lost it."""
     start_samples: Int | None = None
     """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
+    traceparent: str | None = None
+    """2: the W3C trace context of this attempt, where the scheduler is traced."""
 
 
 class JobPreview(Wire, tag="job_preview", frozen=True, kw_only=True):

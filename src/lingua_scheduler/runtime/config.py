@@ -177,6 +177,8 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 class ObservabilityConfig(Section, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+    otlp_url: str = ""
+    """Where traces go, as OTLP over HTTP (`http://127.0.0.1:4318/v1/traces`); needs the extra `otel`."""
 
 
 class NodeConfig(Section, frozen=True, kw_only=True):
@@ -333,6 +335,11 @@ def _check(config: Config) -> None:
             (f"limits.{name}", value > 0 or name in {"memory_mib", "loopback_is_limited"}, "must be more than 0")
             for name, value in msgspec.to_builtins(config.limits).items()
             if isinstance(value, int)
+        ),
+        (
+            "observability.otlp_url",
+            config.observability.otlp_url.startswith(("http://", "https://")) or not config.observability.otlp_url,
+            "must be an http:// or https:// address",
         ),
         ("server.workers", config.server.workers >= 1, "must be at least 1"),
         ("scheduler.phase2.enabled", scheduler.phase2.enabled, "must be true: all shared state lives in Redis"),

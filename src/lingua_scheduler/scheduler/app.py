@@ -16,6 +16,7 @@ from lingua_scheduler.runtime.logs import get_logger, library_logger
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.runtime.traces import open_traces
 from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR, Guard
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
@@ -79,6 +80,7 @@ class Scheduler:
         async with (
             Store.open(finder, keys, timeout_ms=redis.command_timeout_ms) as store,
             Inbox.open(finder, keys, store.client, me, _inbox_config(phase2)) as inbox,
+            open_traces(config.observability, clock, "lingua-scheduler", me) as traces,
         ):
             metrics = Metrics()
             store.client.observe = metrics.redis_seconds.observe
@@ -94,6 +96,7 @@ class Scheduler:
                 scope=Scope(_task_failed),
                 guard=guard,
                 limits=Limits(config.limits, clock),
+                traces=traces,
             )
             scheduler = assemble(context, Bus(context, inbox))
             try:

@@ -8,6 +8,7 @@ from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.runtime.metrics import Metrics
 from lingua_scheduler.runtime.scope import Scope
 from lingua_scheduler.runtime.timers import Timers
+from lingua_scheduler.runtime.traces import Traces
 from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.store_health import StoreHealth
@@ -27,3 +28,5 @@ class Context:
     """Home of every background task of the instance; the composition root closes it."""
     guard: Guard
     limits: Limits
+    traces: Traces | None = None
+    """None: nobody collects them."""

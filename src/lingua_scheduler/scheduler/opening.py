@@ -8,6 +8,7 @@ from lingua_scheduler.core.utterance import AudioFormat, Speaker
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import AUTO, Language, SessionId, TenantId, TraceId, language, valid_id
 from lingua_scheduler.protocol.messages import Pipeline, SessionInit, UtteranceMessage
+from lingua_scheduler.runtime.traces import valid_traceparent
 
 OPUS_RATES = frozenset((8000, 12_000, 16_000, 24_000, 48_000))
 PCM_RATES = range(8000, 48_001)
@@ -27,6 +28,8 @@ class Opening:
     """None: the first chunk decides."""
     sample_rate: int
     platform: str
+    traceparent: str = ""
+    """The client's span, for those of its utterances to hang below."""
     holder: str = ""
     """Tenant of the token that opened the session: only its tokens resume it. Empty without authentication."""
 
@@ -46,6 +49,7 @@ def read_opening(init: SessionInit, session_id: SessionId, trace_id: TraceId, gr
         audio_format=audio_format,
         sample_rate=sample_rate,
         platform=init.platform[:64],
+        traceparent=valid_traceparent(init.traceparent),
         holder=grant.tenant_id if grant is not None else "",
     )
 

@@ -101,7 +101,7 @@ class SessionActor:
         self._context = context
         self._registry = registry
         self._log = _log.bind(session=self.session_id)
-        self._witness = Witness(context.metrics, context.clock)
+        self._witness = Witness(context, opening.traceparent)
         self.machine = machine = SessionMachine(
             session_config(context.config), _identity(opening, context.clock.epoch_ms())
         )
@@ -180,6 +180,7 @@ class SessionActor:
         if self.client is not None:
             self.client.taken_over()
             self.client = None
+        self._witness.over("moved")
         self._registry.ended(self, "moved")
         self._log.info("session goes on elsewhere")
 
@@ -249,15 +250,14 @@ class SessionActor:
             case job.RefuseReport(job_id, node_id, why):
                 self._context.metrics.refused.labels(why).inc()
                 self._log.info("report refused", job=job_id, node=node_id, cause=why)
-            case job.SendAssign(_, assign):
-                self._witness.assigned(JobId(assign.job_id))
-                self._registry.dispatcher.perform(effect, self)
+            case job.SelectNode() | job.SendAssign() | job.RequeueJob():
+                self._registry.dispatcher.perform(self._witness.did(effect), self)
             case _:
                 self._registry.dispatcher.perform(effect, self)
 
     def _count(self, end: job.Conclude) -> None:
         clock, outcome = self._context.clock, end.outcome
-        total_ms = self._witness.concluded_ms(end.job_id)
+        total_ms = self._witness.concluded_ms(end)
         word = outcome.reason if isinstance(outcome, Missing) else "translated"
         self._context.metrics.concluded(word, total_ms / 1000)
         tell = self._log.info if isinstance(outcome, Missing) and outcome.code else self._log.debug
@@ -274,6 +274,7 @@ class SessionActor:
         if self.client is not None:
             self.client.session_ended(reason)
             self.client = None
+        self._witness.over(reason)
         self._registry.ended(self, reason)
         self._registry.rooms.session_ended(self.session_id)
         if self.record is not None:

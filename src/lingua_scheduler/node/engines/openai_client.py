@@ -12,6 +12,7 @@ from lingua_scheduler.node.engines.base import EngineCard, EngineError, Limits, 
 from lingua_scheduler.node.engines.spec import EngineSpec, bad_spec
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import Language
+from lingua_scheduler.runtime.traces import working_for
 
 if TYPE_CHECKING:
     import aiohttp
@@ -69,7 +70,8 @@ class OpenAiClient:
 
         assert self._http is not None, "used before it was opened"
         try:
-            async with self._http.request(method, self.base + path, **body) as answer:
+            headers = {"traceparent": traceparent} if (traceparent := working_for.get()) else None
+            async with self._http.request(method, self.base + path, headers=headers, **body) as answer:
                 content = await answer.content.read(MAX_ANSWER_BYTES)
                 while len(content) < MAX_ANSWER_BYTES and (more := await answer.content.read(MAX_ANSWER_BYTES)):
                     content += more
