@@ -154,6 +154,8 @@ class Peers:
         self._url = url
         self._http = http
         self._store = store
+        self._open: list[Peer] = []
+        """A peer that a test lets go stays on the line: aiohttp closes a socket that nobody holds."""
 
     @classmethod
     @asynccontextmanager
@@ -162,7 +164,9 @@ class Peers:
             yield cls(url, http, store)
 
     async def client(self) -> ClientPeer:
-        return ClientPeer(await self._http.ws_connect(f"{self._url}/ws/session"))
+        client = ClientPeer(await self._http.ws_connect(f"{self._url}/ws/session"))
+        self._open.append(client)
+        return client
 
     async def node(self) -> NodePeer:
         node = NodePeer(await self._http.ws_connect(f"{self._url}/ws/node", max_msg_size=16 << 20))
@@ -172,4 +176,5 @@ class Peers:
                 return any(one.node_id == node_id and one.pairs for one in await store.nodes.snapshot())
 
             node.is_selectable = is_selectable
+        self._open.append(node)
         return node
