@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -23,6 +24,8 @@ from tests.support.peers import ClientPeer, Peers
 
 TAKEN_OVER = 4000
 SPOKEN_MS = 400
+MAX_MS = 1000
+"""The longest utterance."""
 
 
 class Fleet:
@@ -93,7 +96,7 @@ async def fleet(redis: EmbeddedRedis, config: Config) -> AsyncGenerator[Fleet]:
 @pytest.fixture
 def config(config: Config) -> Config:
     """Streamed chunks are finals, so nothing waits for a pause."""
-    return changed(config, "scheduler.web_task_segmentation", pause_ms=3000)
+    return changed(config, "scheduler.web_task_segmentation", pause_ms=3000, max_duration_ms=MAX_MS)
 
 
 async def test_a_session_goes_on_elsewhere_with_its_indices_and_numbers(fleet: Fleet):
@@ -155,6 +158,34 @@ async def test_a_running_job_is_not_sent_again_and_its_result_finds_the_session(
     assert [one.utterance_index for one in await speaker.results(2)] == [0, 1]
     await speaker.client.speak(SPOKEN_MS)
     assert (await node.take_job()).utterance_index == 2
+
+
+async def test_an_attempt_that_was_placed_and_not_sent_begins_anew_at_once(fleet: Fleet):
+    """It waits for what the one before leaves to it; without word its new owner would wait for the lease to end."""
+    nodes = await fleet.at_a.node(), await fleet.at_b.node()
+    for name, node in zip(("node-a", "node-b"), nodes, strict=True):
+        await node.register(name, capacity=1)
+    speaker = await fleet.speaker()
+    await speaker.client.speak(MAX_MS, is_final=False)
+    taken = [asyncio.create_task(node.take_job()) for node in nodes]
+    [of_first], _ = await asyncio.wait(taken, return_when=asyncio.FIRST_COMPLETED)
+    [of_second] = set(taken) - {of_first}
+    with_first = nodes[taken.index(of_first)]
+    with_second = nodes[taken.index(of_second)]
+    await speaker.client.speak(MAX_MS, is_final=False)
+    await wait_until(lambda: Phase.PARKED in _phases(fleet.a, speaker), "the second to be placed, and not sent")
+
+    ack = await speaker.resume(fleet.at_b)
+    speaker.client.seq = ack.next_seq - 1
+    for _ in range(2):
+        await speaker.client.speak(MAX_MS, is_final=False)
+
+    await wait_until(lambda: Phase.PARKED in _phases(fleet.b, speaker), "the second to be placed again")
+    await with_first.answer(of_first.result())
+    second = await of_second
+    assert (second.utterance_index, second.attempt_id) == (1, 2)
+    await with_second.answer(second)
+    assert [one.utterance_index for one in await speaker.results(2)] == [0, 1]
 
 
 async def test_a_result_that_waited_for_its_turn_is_not_lost(fleet: Fleet):
@@ -339,6 +370,11 @@ async def test_a_sentence_of_a_session_that_can_be_resumed_costs_two_round_trips
     assert [name for name, _ in said] == ["write_session", "select_node", "finish_job"] * 10
     trips = [number for _, number in said]
     assert trips[::3] == trips[1::3], "the record leaves in one write with the placement"
+
+
+def _phases(scheduler: Scheduler, speaker: Speaker) -> list[Phase]:
+    actor = scheduler.sessions.find(speaker.session_id)
+    return actor.phases() if actor is not None else []
 
 
 async def _outbox(scheduler: Scheduler, speaker: Speaker) -> int:

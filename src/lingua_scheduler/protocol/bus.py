@@ -65,11 +65,13 @@ class ReportJob(Bus, tag="report", frozen=True, kw_only=True):
 
 
 class AssignFailed(Bus, tag="assign_failed", frozen=True, kw_only=True):
-    """To a job's owner: the node is not connected here (any more)."""
+    """To a job's owner: the node is not connected here (any more), or whoever owned the job never sent it there."""
 
     node_id: str
     job_id: str
     attempt_id: int
+    is_unsent: bool = False
+    """The node is not to blame and has heard nothing of the job."""
 
 
 class NodeGone(Bus, tag="node_gone", frozen=True, kw_only=True):

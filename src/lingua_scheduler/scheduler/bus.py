@@ -201,8 +201,8 @@ class Bus:
                 found.append((NodeId(message.node_id), message.report))
         return found
 
-    async def send_report(self, instance_id: InstanceId, message: wire.ReportJob) -> bool:
-        """False where that instance has no inbox. Raises StoreError."""
+    async def send(self, instance_id: InstanceId, message: wire.BusMessage) -> bool:
+        """One try. False where that instance has no inbox. Raises StoreError."""
         return await self._inbox.publish(instance_id, wire.encode_bus(message))
 
     async def _publish(

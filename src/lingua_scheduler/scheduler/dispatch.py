@@ -79,6 +79,10 @@ class Dispatch:
         """To whoever owns the job now."""
         self._routes.orphan_for(node_id, result)
 
+    def unsent(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
+        """An attempt of a job whose owner is another by now: it is told, and the slot is free at once."""
+        self._routes.unsent(job_id, attempt, node_id)
+
     async def _select(self, effect: job.SelectNode, owner: SessionActor) -> None:
         record = owner.record
         request = effect.request if record is None else replace(effect.request, session_epoch=record.epoch)
@@ -102,6 +106,9 @@ class Dispatch:
             owner.jobs.post(job.StoreFailed(request.job_id, request.attempt, "select"))
             return
         self._count(reply)
+        if owner.is_replaced and isinstance(reply, Selected):
+            self.unsent(request.job_id, request.attempt, reply.node_id)
+            return
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
 
     async def _may_come(self) -> bool:
@@ -201,6 +208,8 @@ class Dispatch:
         await asyncio.wait(before)
         if not owner.is_ended:
             self._routes.assign(effect, owner)
+        elif owner.is_replaced:
+            self.unsent(JobId(effect.assign.job_id), effect.assign.attempt_id, effect.node.node_id)
 
     def _in_order(self, work: Coroutine[Any, Any, None], owner: SessionActor, name: str) -> None:
         tasks = self._under_way.setdefault(owner, set())

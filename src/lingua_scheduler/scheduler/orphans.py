@@ -1,12 +1,14 @@
-"""Results that arrive where nobody owns their job: their session moved, or its instance died with nobody in its place.
+"""What concerns a job that nobody here owns: its session moved, or its instance died with nobody in its place.
 
-The store knows who owns the session now. A living owner gets the result; without one it is finished into the session's
-outbox, where whoever goes on with the session finds it. Everything is fenced by attempt and epoch, so a result that is
-passed on twice, or too late, changes nothing.
+The store knows who owns the session now. A living owner gets a result; without one it is finished into the session's
+outbox, where whoever goes on with the session finds it. An attempt that was placed and never sent goes back to the
+store, and its owner is told, which else would wait for its lease to end. Everything is fenced by attempt and epoch, so
+what is passed on twice, or too late, changes nothing.
 """
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId
@@ -16,12 +18,12 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import JobOwner
 from lingua_scheduler.store.errors import StoreError
-from lingua_scheduler.store.records import Fence, JobStory, Word
+from lingua_scheduler.store.records import Fence, JobStory, Offer, Word
 
 _log = get_logger("scheduler.orphans")
 
 LOOKUPS_MAX = 256
-"""Results that are being looked after; past it they are dropped, and leases decide."""
+"""What is looked after at once; past it things are dropped, and leases decide."""
 TRIES = 5
 PAUSE_S = 0.1
 """Owners change within a few round trips."""
@@ -33,9 +35,15 @@ class Here(Protocol):
 
     def owner_of(self, job_id: JobId) -> JobOwner | None: ...
 
-    async def send_report(self, instance_id: InstanceId, message: wire.ReportJob) -> bool:
+    async def send(self, instance_id: InstanceId, message: wire.BusMessage) -> bool:
         """False where that instance has no inbox (any more)."""
         ...
+
+    def is_told(self, message: wire.AssignFailed) -> bool:
+        """Whether the job's owner is here, which knows of it now."""
+        ...
+
+    def offered(self, offers: tuple[Offer, ...]) -> None: ...
 
 
 class Orphans:
@@ -46,19 +54,27 @@ class Orphans:
 
     def look_after(self, node_id: NodeId, result: JobResult, *, gone: InstanceId | None = None) -> None:
         """`gone`: an instance that is known to be no more."""
-        if self._open < LOOKUPS_MAX:
-            self._open += 1
-            self._context.scope.start(self._look_after(node_id, result, gone), "orphan")
+        self._start(self._look_after(node_id, result, gone), JobId(result.job_id))
 
     async def _look_after(self, node_id: NodeId, result: JobResult, gone: InstanceId | None) -> None:
+        for _ in range(TRIES):
+            if await self._is_settled(node_id, result, gone):
+                return
+            await asyncio.sleep(PAUSE_S)
+        _log.warning("orphan not settled", job=result.job_id)
+
+    def _start(self, work: Coroutine[Any, Any, None], job_id: JobId) -> None:
+        if self._open >= LOOKUPS_MAX:
+            work.close()
+            return
+        self._open += 1
+        self._context.scope.start(self._bounded(work, job_id), "orphan")
+
+    async def _bounded(self, work: Coroutine[Any, Any, None], job_id: JobId) -> None:
         try:
-            for _ in range(TRIES):
-                if await self._is_settled(node_id, result, gone):
-                    return
-                await asyncio.sleep(PAUSE_S)
-            _log.warning("orphan not settled", job=result.job_id)
+            await work
         except StoreError as error:
-            _log.warning("orphan not finished", job=result.job_id, cause=str(error))
+            _log.warning("orphan not finished", job=job_id, cause=str(error))
         finally:
             self._open -= 1
 
@@ -77,7 +93,7 @@ class Orphans:
         instance_id, epoch = owner
         me = self._context.instance_id
         if instance_id not in (me, gone) and await store.instances.is_alive(instance_id):
-            return await self._here.send_report(instance_id, wire.ReportJob(node_id=node_id, report=result))
+            return await self._here.send(instance_id, wire.ReportJob(node_id=node_id, report=result))
         if instance_id == me:
             # It is on its way here: whoever takes it over looks into the outbox once it has.
             await asyncio.sleep(PAUSE_S)
@@ -85,6 +101,36 @@ class Orphans:
                 local.report(node_id, result)
                 return True
         return await self._keep(node_id, result, Fence(story.session_id, epoch))
+
+    # ------------------------------------------------------------------------------- attempts that no node got
+
+    def unsent(self, message: wire.AssignFailed) -> None:
+        """The attempt was placed here: the store hears first, for an owner that has not yet asked where the job is."""
+        self._start(self._revoke(message), JobId(message.job_id))
+
+    def pass_on_unsent(self, message: wire.AssignFailed) -> None:
+        """A peer placed the attempt; the job's owner is not here yet, or not any more."""
+        self._start(self._tell_owner(message), JobId(message.job_id))
+
+    async def _revoke(self, message: wire.AssignFailed) -> None:
+        # Without a fence: that this attempt was never sent is true whoever owns the session.
+        reply = await self._context.store.jobs.requeue(JobId(message.job_id), message.attempt_id, "not_sent")
+        self._here.offered(reply.offers)
+        await self._tell_owner(message)
+
+    async def _tell_owner(self, message: wire.AssignFailed) -> None:
+        store = self._context.store
+        for _ in range(TRIES):
+            if self._here.is_told(message):
+                return
+            story = await store.jobs.story(JobId(message.job_id))
+            owner = await store.sessions.owner(story.session_id) if story is not None else None
+            if owner is None:
+                return
+            if owner[0] != self._context.instance_id:
+                await self._here.send(owner[0], message)
+                return
+            await asyncio.sleep(PAUSE_S)
 
     async def _keep(self, node_id: NodeId, result: JobResult, fence: Fence) -> bool:
         """For the session's next owner. False where that came in between."""

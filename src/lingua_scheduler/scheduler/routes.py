@@ -38,7 +38,7 @@ class Routes:
         job_id = JobId(assign.job_id)
 
         def failed() -> None:
-            owner.jobs.post(job.AssignFailed(job_id, assign.attempt_id, node_id))
+            owner.assign_failed(job_id, assign.attempt_id, node_id)
 
         if instance_id == self._me:
             self._places.pop(node_id, None)
@@ -58,6 +58,10 @@ class Routes:
             self._nodes.send(effect.node.node_id, cancel)
         else:
             self._bus.publish(effect.node.instance_id, wire.CancelJob(node_id=effect.node.node_id, cancel=cancel))
+
+    def unsent(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
+        """An attempt that was placed here and not sent before the session went to another instance."""
+        self._orphans.unsent(wire.AssignFailed(node_id=node_id, job_id=job_id, attempt_id=attempt, is_unsent=True))
 
     def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
         place = self._places.get(node_id, self._me)
@@ -129,8 +133,8 @@ class Routes:
     def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None:
         self._orphans.look_after(node_id, result, gone=gone)
 
-    async def send_report(self, instance_id: InstanceId, message: wire.ReportJob) -> bool:
-        return await self._bus.send_report(instance_id, message)
+    async def send(self, instance_id: InstanceId, message: wire.BusMessage) -> bool:
+        return await self._bus.send(instance_id, message)
 
     def session_moved_for(self, message: wire.SessionMoved) -> None:
         """A session that was here is elsewhere; nodes here may have its jobs, and their loss concerns its new owner."""
@@ -142,9 +146,16 @@ class Routes:
                 self._nodes.used_by(self._bus.node_of(job_id), owner)
 
     def assign_failed_for(self, message: wire.AssignFailed) -> None:
+        if not self.is_told(message) and message.is_unsent:
+            self._orphans.pass_on_unsent(message)
+
+    def is_told(self, message: wire.AssignFailed) -> bool:
+        """Whether the job's owner is here, which knows of it now."""
         job_id = JobId(message.job_id)
-        if (owner := self.sessions.owner_of(job_id)) is not None:
-            owner.jobs.post(job.AssignFailed(job_id, message.attempt_id, NodeId(message.node_id)))
+        if (owner := self.sessions.owner_of(job_id)) is None:
+            return False
+        owner.jobs.post(job.AssignFailed(job_id, message.attempt_id, NodeId(message.node_id), message.is_unsent))
+        return True
 
     def node_gone_for(self, message: wire.NodeGone) -> None:
         cause: LostCause = message.cause

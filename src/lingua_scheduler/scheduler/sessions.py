@@ -80,6 +80,10 @@ class Dispatcher(Protocol):
 
     def perform(self, effect: ShellEffect, owner: "SessionActor") -> None: ...
 
+    def unsent(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
+        """An attempt was placed, and its owner was replaced before it was sent."""
+        ...
+
     def pass_on(self, node_id: NodeId, result: JobResult) -> None:
         """To whoever owns the job now."""
         ...
@@ -96,6 +100,8 @@ class SessionActor:
         self.session_id = opening.speaker.session_id
         self.client: Client | None = None
         self.is_ended = False
+        self.is_replaced = False
+        """Another instance goes on with it."""
         self._reported: dict[JobId, tuple[NodeId, JobResult]] = {}
         """Results whose jobs are not concluded: the session's next owner wants them, should there be one."""
         self._context = context
@@ -167,13 +173,23 @@ class SessionActor:
             self._registry.own_job(adopted.spec.job_id, self)
             self.jobs.post(adopted)
 
+    def assign_failed(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
+        """The node did not get an attempt; whoever owns the job now places the next."""
+        if self.is_replaced:
+            self._registry.dispatcher.unsent(job_id, attempt, node_id)
+        else:
+            self.jobs.post(job.AssignFailed(job_id, attempt, node_id))
+
     def _replaced(self) -> None:
-        """Another instance goes on with the session: it is forgotten here, but for results that the other wants."""
+        """Another instance goes on with the session: it is forgotten here, but for what the other has to know."""
         if self.is_ended:
             return
-        self.is_ended = True
+        self.is_ended = self.is_replaced = True
         self.session.stop()
         self.jobs.stop()
+        for one in self._jobs_machine.book.jobs.values():
+            if one.phase is Phase.PARKED and one.node is not None:
+                self._registry.dispatcher.unsent(one.job_id, one.attempt, one.node.node_id)
         for node_id, result in self._reported.values():
             self._registry.dispatcher.pass_on(node_id, result)
         self._registry.previews.over(self.session_id)

@@ -53,6 +53,25 @@ def test_an_older_attempt_is_refused():
     assert refusal.why == "stale_attempt"
 
 
+def test_an_attempt_that_was_never_sent_begins_anew_and_its_node_is_not_to_blame():
+    machine = adopted()
+    [requeue] = step(machine, ev.AssignFailed(job_id(), 2, A.node_id, is_unsent=True))
+    assert isinstance(requeue, ev.RequeueJob)
+    assert requeue.cause == "not_sent"
+    step(machine, ev.AudioRestored(0, spec().utterance.audio))
+    [select] = step(machine, ev.RequeueReplied(job_id(), 2, "OK"))
+    assert isinstance(select, ev.SelectNode)
+    assert (select.request.attempt, select.request.exclude) == (3, frozenset())
+
+
+def test_word_of_an_unsent_attempt_that_comes_late_changes_nothing():
+    machine = adopted()
+    assert not step(machine, ev.AssignFailed(job_id(), 1, A.node_id, is_unsent=True))
+    assert not step(machine, ev.AssignFailed(job_id(9), 2, A.node_id, is_unsent=True))
+    step(machine, ev.NodeStarted(job_id(), 2, A.node_id))
+    assert not step(machine, ev.AssignFailed(job_id(), 2, A.node_id, is_unsent=True))
+
+
 def test_without_its_audio_no_further_attempt_begins():
     machine = adopted()
     effects = step(machine, ev.TimeReached(), 1000 + LEASE_MS)

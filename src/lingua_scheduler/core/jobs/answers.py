@@ -118,9 +118,21 @@ def _pass_on(book: Book, job: Job) -> None:
 
 
 def on_assign_failed(book: Book, event: ev.AssignFailed) -> None:
-    if job := _admit(book, event.job_id, event.node_id, event.attempt):
+    if event.is_unsent:
+        _on_unsent(book, event)
+    elif job := _admit(book, event.job_id, event.node_id, event.attempt):
         job.fault = Missing("job_failed", ErrorCode.NODE_UNAVAILABLE)
         requeue(book, job, "not_sent")
+
+
+def _on_unsent(book: Book, event: ev.AssignFailed) -> None:
+    """Of an adopted job: the node may have it all the same, and no other attempt is meant."""
+    job = book.jobs.get(event.job_id)
+    if job is None or job.phase is not Phase.ASSIGNED or job.attempt != event.attempt:
+        return
+    if (seen := book.seen_by.get((job.node_session, job.index))) is not None:
+        seen.discard(event.node_id)
+    requeue(book, job, "not_sent", is_excluded=False)
 
 
 def on_node_lost(book: Book, event: ev.NodeLost) -> None:

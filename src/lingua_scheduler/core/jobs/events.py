@@ -123,6 +123,8 @@ class AssignFailed:
     job_id: JobId
     attempt: int
     node_id: NodeId
+    is_unsent: bool = False
+    """Whoever owned the job before placed the attempt and never sent it: the node is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
