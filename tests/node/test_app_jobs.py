@@ -173,6 +173,29 @@ async def test_audio_carried_from_a_finished_job_is_forgotten_when_that_is_cance
     assert heard(second.text_asr) == [(10 * SECOND % 65_536, 10 * SECOND % 65_536 + SECOND)]
 
 
+async def test_audio_that_its_owner_does_not_count_here_is_forgotten(rig: Rig):
+    first = await rig.ask(0, 0, 10 * SECOND, **MAX_DURATION)
+    second = await rig.ask(1, 10 * SECOND, 11 * SECOND, kept_jobs=[])
+    assert first.carried_ms
+    assert heard(second.text_asr) == [(10 * SECOND % 65_536, 10 * SECOND % 65_536 + SECOND)]
+
+
+async def test_a_held_job_that_its_owner_does_not_count_here_is_given_up(rig: Rig):
+    rig.assign(0, 0, 8_000, **TIMEOUT)
+    await rig.peer.wait(JobHeld, lambda message: message.job_id == rig.job(0))
+    second = await rig.ask(1, SECOND, 2 * SECOND, kept_jobs=[])
+    assert heard(second.text_asr) == [(SECOND, 2 * SECOND)]
+    assert [result.job_id for result in rig.results()] == [rig.job(1)]
+    assert not rig.app._jobs.held
+
+
+async def test_audio_that_counts_here_is_said(rig: Rig):
+    first = await rig.ask(0, 0, 10 * SECOND, **MAX_DURATION)
+    second = await rig.ask(1, 10 * SECOND, 11 * SECOND, kept_jobs=[rig.job(0)])
+    spoken = sum(end - start for result in (first, second) for start, end in heard(result.text_asr))
+    assert spoken == 11 * SECOND
+
+
 async def test_repeats_are_acknowledged_and_done_once(rig: Rig):
     for _ in range(3):
         rig.assign(0, 0, SECOND)

@@ -123,3 +123,15 @@ class Written:
     """An outcome as the session's owner before this one wrote it down: the message, but for its number."""
 
     message: TranslationResult | MissingResult
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of an utterance which is another's to say: its own result is there without it."""
+
+    job_id: JobId
+    index: int
+    tgt_lang: Language
+    samples: int
+    heir: JobId | None
+    """The job that has it to say; None: the next one."""

@@ -128,6 +128,8 @@ class Line:
 
     def submit(self, run: JobRun, assign: JobAssign, audio: bytes) -> None:
         """Take on an attempt of `run`; `assign` is this attempt's message."""
+        if assign.kept_jobs is not None:
+            self._keep_only({run.id, *map(JobId, assign.kept_jobs)}, assign.utterance_index)
         self._runs[run.id] = run
         self._route = run.route
         self._shop.scope.start(self._take_in(run, assign, audio), f"take-in {run.id}")
@@ -138,6 +140,13 @@ class Line:
             self._end(run, "cancelled")
         self._give_up(job)
         self._driver.post(JobDropped(job))
+
+    def _keep_only(self, kept: set[JobId], before: int) -> None:
+        """Whatever else is here of earlier utterances is no more this node's to say, as after a change of owner."""
+        undecoded = [one.id for one in self._runs.values() if one.assign.utterance_index < before]
+        for job in {*self._machine.left_of_others(kept, before), *undecoded} - kept:
+            _log.info("job forgotten", job=job, cause="said elsewhere")
+            self.drop(job)
 
     def end(self) -> None:
         """No successor is coming: what is held is processed now."""

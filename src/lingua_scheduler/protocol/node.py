@@ -283,6 +283,9 @@ class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     """2: so much of the head of `audio` was sent before, to a node that may have lost it."""
     start_samples: Int | None = None
     """2: where `audio` begins on the session's audio time line, in samples of `sample_rate`."""
+    kept_jobs: list[str] | None = None
+    """2: the session's other jobs whose audio the scheduler counts on this node to say. What it has of any other
+    before this utterance is said elsewhere by now, and to be forgotten."""
     traceparent: str | None = None
     """2: the W3C trace context of this attempt, where the scheduler is traced."""
 

@@ -138,6 +138,8 @@ class Dispatch:
     async def _finish(self, effect: job.FinishJob, owner: SessionActor) -> None:
         record = owner.record
         fence, result = (record.fence, owner.result_of(effect)) if record is not None else (None, b"")
+        if owner.leaves_tails:
+            self._note_tails(owner)
         reply = await self._ask(
             lambda: self._context.store.jobs.finish(
                 effect.job_id, effect.attempt, effect.node_id, effect.status, hold=effect.hold,
@@ -156,6 +158,12 @@ class Dispatch:
                 record.stored(effect.job_id)
             self._routes.offered(reply.offers)
             owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
+
+    def _note_tails(self, owner: SessionActor) -> None:
+        """On its way before the result, in the same trip: whoever has the one must know of the other."""
+        record = owner.record
+        if record is not None and not owner.is_ended:
+            self._start(self._tell(lambda: record.write(always=True), "note_tails"), "note-tails")
 
     async def _requeue(self, effect: job.RequeueJob, owner: SessionActor) -> None:
         reply = await self._ask(

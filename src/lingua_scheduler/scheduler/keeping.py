@@ -13,11 +13,13 @@ Bounds: as many results as the session machine keeps for a resume.
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import msgspec
 
 from lingua_scheduler.core.session.machine import SessionMachine
 from lingua_scheduler.core.session.record import SessionState
+from lingua_scheduler.core.utterance import Tail
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.ids import JobId, SessionId
 from lingua_scheduler.protocol.messages import MissingResult, ServerMessage, TranslationResult
@@ -57,11 +59,17 @@ class SessionRecord:
     """The owner's side of one record. `replaced` is called once, when it turns out that there is a newer owner."""
 
     def __init__(
-        self, context: Context, opening: Opening, machine: SessionMachine, epoch: int, replaced: Callable[[], None]
+        self,
+        context: Context,
+        opening: Opening,
+        machine: SessionMachine,
+        tails: Callable[[], tuple[Tail, ...]],
+        replaced: Callable[[], None],
     ) -> None:
         self._context = context
         self._opening = opening
         self._machine = machine
+        self._tails = tails
         self._session_id = opening.speaker.session_id
         self._replaced = replaced
         self._is_dirty = False
@@ -71,7 +79,7 @@ class SessionRecord:
         self._stored: set[JobId] = set()
         """Results that are in the outbox."""
         self._token_fields: dict[str, str] = {}
-        self.epoch = epoch
+        self.epoch = context.clock.wall_ms()
         self.is_over = False
 
     @property
@@ -166,7 +174,7 @@ class SessionRecord:
         results = {result_key(self._session_id, one): one for one in self._machine.unacknowledged()}
         numbers = {key: one.result_seq for key, one in results.items()}
         fields = {
-            "state": encode_state(self._machine.snapshot()),
+            "state": encode_state(self._state()),
             "numbers": msgspec.json.encode(numbers).decode(),
         }
         stored = self._stored
@@ -177,6 +185,12 @@ class SessionRecord:
         bodies = {key: kept.encode_message(one) for key, one in results.items() if key not in stored}
         window_ms = self._context.config.scheduler.web_task_segmentation.resume_window_seconds * 1000
         return SessionChange(fields, forgotten, bodies, window_ms + MARGIN_MS)
+
+    def _state(self) -> SessionState:
+        """With the ends of utterances that are still to be said, and without utterances of which nothing is."""
+        state, tails = self._machine.snapshot(), self._tails()
+        unsaid = {tail.index for tail in tails}
+        return replace(state, open=tuple(one for one in state.open if one.places or one.index in unsaid), tails=tails)
 
     async def _write_quietly(self) -> None:
         self._is_writing = False

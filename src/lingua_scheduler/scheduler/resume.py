@@ -12,13 +12,14 @@ The owner before, if it lives, learns it at once from the message to peers, else
 
 import asyncio
 import secrets
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.faults import classify
 from lingua_scheduler.core.session import events as session
-from lingua_scheduler.core.utterance import JobSpec, Outcome, Translated, Written
+from lingua_scheduler.core.utterance import JobSpec, Missing, Outcome, Tail, Translated, Written
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId
@@ -102,7 +103,7 @@ class Resumes:
 
     async def _take_over(self, session_id: SessionId, claim: Claim, fresh: str) -> SessionActor:
         try:
-            actor, specs = self._build(claim, fresh)
+            actor, specs, tails = self._build(claim, fresh)
         except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
             _log.error("session record not understood", session=session_id, cause=repr(error))
             raise PeerError(ErrorCode.INVALID_SESSION, REFUSAL) from error
@@ -119,7 +120,11 @@ class Resumes:
         self._sessions.moved_here(actor)
         outbox = {**claim.outbox, **late}
         outcomes = self._outcomes(specs, outbox)
-        actor.go_on(self._standings(specs, adopted, set(outcomes)), outcomes.values())
+        tails = (*tails, *_left_by(outcomes.values(), specs, tails))
+        unsaid = [tail for tail in tails if _is_unsaid(tail, specs, outcomes)]
+        for index in {tail.index for tail in tails} - {tail.index for tail in unsaid}:
+            actor.machine.forget_audio(index)
+        actor.go_on(self._standings(specs, adopted, set(outcomes)), outcomes.values(), unsaid)
         for one in adopted:
             if one.node_id is not None:
                 self._nodes.used_by(one.node_id, actor)
@@ -129,8 +134,8 @@ class Resumes:
             self._context.scope.start(self._look_for_reports(claim.previous, actor), "look-for-reports")
         return actor
 
-    def _build(self, claim: Claim, fresh: str) -> tuple[SessionActor, list[JobSpec]]:
-        """A session at rest where the record says it stood, and its open jobs."""
+    def _build(self, claim: Claim, fresh: str) -> tuple[SessionActor, list[JobSpec], tuple[Tail, ...]]:
+        """A session at rest where the record says it stood, its open jobs, and what was left for others to say."""
         opening = decode_opening(claim.fields["opening"])
         state = decode_state(claim.fields["state"])
         numbers = msgspec.json.decode(claim.fields["numbers"], type=dict[str, int])
@@ -146,7 +151,7 @@ class Resumes:
             else:
                 sent.clear()  # a hole can only be where Redis lost something: what lies before it is lost too
         specs = actor.machine.restore(state, sent, self._context.clock.now_ms())
-        return actor, specs
+        return actor, specs, state.tails
 
     def _message(self, result: KeptResult | None) -> TranslationResult | MissingResult | None:
         found = kept.decode_kept(result.body) if result is not None else None
@@ -204,3 +209,36 @@ class Resumes:
             if not actor.machine.open_jobs:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _is_unsaid(tail: Tail, specs: list[JobSpec], outcomes: dict[JobId, session.JobConcluded]) -> bool:
+    """Whether the end of an utterance is still to be said.
+
+    Not while its own job is open, which says it all; nor where whoever was to say it has a result.
+    """
+    known = {spec.job_id: spec for spec in specs}
+    if tail.job_id in known and tail.job_id not in outcomes:
+        return False
+    heir = tail.heir or _next_job(tail, specs)
+    if heir is None or heir not in outcomes:
+        return heir is None or heir in known
+    outcome = outcomes[heir].outcome
+    told = outcome.message if isinstance(outcome, Written) else outcome
+    return isinstance(told, MissingResult | Missing) and told.reason != "merged"
+
+
+def _next_job(tail: Tail, specs: list[JobSpec]) -> JobId | None:
+    """Who took it over, or is to: the tail was noted before that job was sent."""
+    later = [spec for spec in specs if spec.tgt_lang == tail.tgt_lang and spec.utterance.index > tail.index]
+    return min(later, key=lambda spec: spec.utterance.index).job_id if later else None
+
+
+def _left_by(outcomes: Iterable[session.JobConcluded], specs: list[JobSpec], known: tuple[Tail, ...]) -> Iterator[Tail]:
+    """Tails that results leave which came while the session had no owner."""
+    noted = {tail.job_id for tail in known}
+    utterances = {spec.job_id: spec.utterance for spec in specs}
+    for event in outcomes:
+        outcome, utterance = event.outcome, utterances[event.job_id]
+        if event.job_id not in noted and isinstance(outcome, Translated) and (carried_ms := outcome.result.carried_ms):
+            samples = min(-(-carried_ms * utterance.sample_rate // 1000), utterance.samples)
+            yield Tail(event.job_id, event.index, event.tgt_lang, samples, None)

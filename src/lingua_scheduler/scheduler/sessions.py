@@ -15,7 +15,7 @@ from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
-from lingua_scheduler.core.utterance import Missing, Outcome, Translated
+from lingua_scheduler.core.utterance import Missing, Outcome, Tail, Translated
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
@@ -111,12 +111,11 @@ class SessionActor:
         self.machine = machine = SessionMachine(
             session_config(context.config), _identity(opening, context.clock.epoch_ms())
         )
-        self.record = (
-            SessionRecord(context, opening, machine, context.clock.wall_ms(), self._replaced) if resume_token else None
-        )
+        self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
+        tails = self._jobs_machine.book.tails
+        self.record = SessionRecord(context, opening, machine, tails, self._replaced) if resume_token else None
         """In the store, for whoever may have to go on with the session. Protocol 1.1 only."""
         self._ahead = WriteAhead(self.record, registry.settling) if self.record is not None else None
-        self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
         self.session = Driver[session.SessionEvent, session.SessionEffect](
             machine, self._perform_session, session.TimeReached(), context.timers, context.clock, self._crashed
         )
@@ -130,7 +129,7 @@ class SessionActor:
             self._ahead.write()
         if isinstance(event, session.ResultsAcked) and self.record is not None:
             self.record.acknowledged()
-        if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and event.audio:
+        if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and self.machine.is_collecting:
             self.jobs.post(job.AudioContinued())
 
     def report(self, node_id: NodeId, report: JobReport) -> None:
@@ -165,13 +164,24 @@ class SessionActor:
             self.record.tokens(self.resume_token, None)
             self.record.write_soon(whole=True)
 
-    def go_on(self, jobs: Iterable[job.JobAdopted], outcomes: Iterable[session.JobConcluded]) -> None:
+    def go_on(
+        self, jobs: Iterable[job.JobAdopted], outcomes: Iterable[session.JobConcluded], tails: Iterable[Tail]
+    ) -> None:
         """Be the owner of a session that was another instance's: `machine` is restored already."""
+        unsaid = [(tail, self.machine.utterance(tail.index)) for tail in tails]
         for event in outcomes:
             self.session.post(event)
         for adopted in jobs:
             self._registry.own_job(adopted.spec.job_id, self)
             self.jobs.post(adopted)
+        for tail, utterance in unsaid:
+            if utterance is not None:
+                self.jobs.post(job.TailAdopted(tail, utterance))
+
+    @property
+    def leaves_tails(self) -> bool:
+        """Whether ends of utterances are still to be said."""
+        return bool(self._jobs_machine.book.tails())
 
     def assign_failed(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
         """The node did not get an attempt; whoever owns the job now places the next."""

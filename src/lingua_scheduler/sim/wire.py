@@ -230,4 +230,5 @@ class SimSocket:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            waiter.set_result(None)
+            if not waiter.done():  # its process was killed
+                waiter.set_result(None)

@@ -173,6 +173,10 @@ class Worker(Agent):
         packets = speech.hear(audio)
         lane = self._lane(assign)
         self._lane_of[JobId(assign.job_id)] = lane
+        if assign.kept_jobs is not None:
+            kept = {assign.job_id, *assign.kept_jobs}
+            for other in lane.machine.left_of_others({*map(JobId, kept)}, assign.utterance_index):
+                self.on_cancel(other)
         first = len(lane.packets)
         lane.packets += packets
         numbers = np.arange(first, first + len(packets), dtype=np.float64)

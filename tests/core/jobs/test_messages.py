@@ -57,6 +57,7 @@ def test_everything_that_is_set_is_sent():
         "attempt_id": 1,
         "session_id": "s",
         "utterance_index": 3,
+        "kept_jobs": [],
         "src_lang": "auto",
         "tgt_lang": "es",
         "pipeline": {"use_tts": False, "use_semantic": True},

@@ -19,7 +19,7 @@ from lingua_scheduler.node.aggregation.audio_events import (
     TimeReached,
 )
 from lingua_scheduler.node.aggregation.limits import AudioLimits
-from tests.node.aggregation.shell import Shell, arrived, as_spans, job, noise, true_audio
+from tests.node.aggregation.shell import Shell, arrived, as_spans, job, noise, speech, true_audio
 
 # ------------------------------------------------------------------------------------------- attempts
 
@@ -284,3 +284,30 @@ def test_lanes_of_two_languages_get_equal_batches() -> None:
             cut = (Cut.MAX_DURATION, Cut.MAX_DURATION, Cut.TIMEOUT, Cut.MANUAL)[number]
             lane.feed(arrived(number, noise(seconds, seed=number), cut))
     assert list(lanes[0].batches.values()) == list(lanes[1].batches.values())
+
+
+def test_a_later_attempt_does_not_overtake_a_timer_that_is_late() -> None:
+    shell = Shell()
+    shell.feed(arrived(0, 0.5, Cut.TIMEOUT), 0)
+    recognised, plan, adopted = shell.feed(arrived(0, 0.5, Cut.TIMEOUT, attempt=2), 10_001)
+    assert isinstance(recognised, Recognize)
+    assert (plan, adopted) == (Conclude(job(0), (1,)), Adopt(job(0), 2))
+
+
+# ------------------------------------------------------------------------------------------- whose audio counts
+
+
+def test_audio_that_others_say_by_now_is_told_from_what_counts_here() -> None:
+    shell = Shell()
+    shell.feed(arrived(0, speech(6, 3), Cut.MAX_DURATION))
+    shell.report(job(0))
+    shell.feed(arrived(1, 0.5, Cut.TIMEOUT))
+    left = shell.machine.left_of_others
+    assert left({job(2)}, before=2) == [job(0), job(1)]
+    assert left({job(0), job(1)}, before=2) == []
+    assert left({job(1)}, before=2) == [job(0)]
+    assert left(set(), before=1) == [job(0)]
+    for other in left(set(), before=2):
+        shell.drop(other)
+    assert left(set(), before=2) == []
+    assert shell.machine.is_idle

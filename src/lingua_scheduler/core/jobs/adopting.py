@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
+from lingua_scheduler.core.jobs.carry import Piece
 from lingua_scheduler.core.jobs.phases import Phase
 
 
@@ -23,8 +24,24 @@ def on_adopted(book: Book, event: ev.JobAdopted) -> None:
     job.deadline_ms = job.store_lease_until_ms = book.now_ms + lease_ms
 
 
+def on_tail_adopted(book: Book, event: ev.TailAdopted) -> None:
+    """Who has it to say keeps it; else it is the next one's. A node that may have it hears that it is not its own."""
+    tail = event.tail
+    piece = Piece(tail.job_id, event.utterance, min(tail.samples, event.utterance.samples), None)
+    book.claim([piece])
+    lane = book.lane(tail.tgt_lang)
+    heir = book.jobs.get(tail.heir) if tail.heir is not None else None
+    if heir is None:
+        heir = next((job for job in lane.jobs if job.index > tail.index), None)
+    if heir is not None and heir.ending is None:
+        book.inherit(heir, [piece])
+        return
+    lane.give([piece])
+
+
 def on_audio_restored(book: Book, event: ev.AudioRestored) -> None:
     """Jobs of the utterance that wait for it go on with `placing.advance`."""
     for job in book.jobs.values():
         if job.index == event.index and not job.utterance.audio:
             job.spec = replace(job.spec, utterance=replace(job.utterance, audio=event.audio))
+    book.refill(event.index, event.audio)

@@ -1,6 +1,7 @@
 """What an attempt asks of the store and tells the node: pure translation of a job into messages."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from lingua_scheduler.core.jobs.job import Job
 from lingua_scheduler.core.placement import SelectRequest
 from lingua_scheduler.core.utterance import JobSpec
 from lingua_scheduler.protocol.audio import samples_to_ms
-from lingua_scheduler.protocol.ids import AUTO, InstanceId, Language, NodeId
+from lingua_scheduler.protocol.ids import AUTO, InstanceId, JobId, Language, NodeId
 from lingua_scheduler.protocol.node import JobAssign
 
 
@@ -77,11 +78,13 @@ def _binds(job: Job, config: JobsConfig) -> Literal["timeout", "max_duration"] |
     return "max_duration" if job.cut(config) == "max_duration" else "timeout"
 
 
-def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int, is_joined: bool) -> JobAssign:
+def assign_message(
+    job: Job, config: JobsConfig, *, ahead_samples: int, is_joined: bool, kept: Sequence[JobId]
+) -> JobAssign:
     """`job_assign` without its audio, of which the first `ahead_samples` samples were sent before with another job.
 
     Not `is_joined`: something is missing between them and the utterance. Then they are sent as if they were new,
-    because they lie elsewhere than the message could say.
+    because they lie elsewhere than the message could say. `kept`: what else the node has of the session.
     """
     speaker, utterance = job.spec.speaker, job.utterance
     cut = job.cut(config)
@@ -110,6 +113,7 @@ def assign_message(job: Job, config: JobsConfig, *, ahead_samples: int, is_joine
         is_max_duration_triggered=True if cut == "max_duration" else None,
         deadline_ms=config.job_timeout_ms if is_second else None,
         carried_audio_ms=ahead_ms or None if is_second and is_joined else None,
+        kept_jobs=list(kept) if is_second else None,
         start_samples=max(0, utterance.start_samples - ahead_samples) if is_second else None,
         dialect=speaker.dialect,
         features=speaker.features,

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 
 from lingua_scheduler.core.jobs import events as ev
-from lingua_scheduler.core.jobs.carry import Piece, tail_of
+from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, tail_of
 from lingua_scheduler.core.jobs.config import JobsConfig
 from lingua_scheduler.core.jobs.events import JobEffect, NodeTraits
 from lingua_scheduler.core.jobs.job import Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.ledger import Custody, IndexSet
 from lingua_scheduler.core.jobs.phases import SENT, TRANSITIONS, Phase
-from lingua_scheduler.core.utterance import JobSpec
+from lingua_scheduler.core.utterance import JobSpec, Tail
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
 from lingua_scheduler.protocol.messages import UiEventName
@@ -89,18 +89,48 @@ class Book:
     def open(self, spec: JobSpec) -> Job:
         job = Job(spec)
         self.jobs[spec.job_id] = job
-        if spec.tgt_lang not in self.lanes:
-            self._make_room()
-            self.lanes[spec.tgt_lang] = Lane(spec.tgt_lang)
-            self.concluded.setdefault(spec.tgt_lang, IndexSet())
-        self.lane_of(job).add(job)
+        self.lane(spec.tgt_lang).add(job)
         self.custody.claim(job.index)
         return job
+
+    def lane(self, tgt_lang: Language) -> Lane:
+        """The lane of a language, made where there is none."""
+        if tgt_lang not in self.lanes:
+            self._make_room()
+            self.lanes[tgt_lang] = Lane(tgt_lang)
+            self.concluded.setdefault(tgt_lang, IndexSet())
+        return self.lanes[tgt_lang]
+
+    def tails(self) -> tuple[Tail, ...]:
+        """Ends of utterances that others than their own jobs have to say: what the next owner must know."""
+        found = [(piece, lane.tgt_lang, None) for lane in self.lanes.values() for piece in lane.carry]
+        found += [(piece, job.spec.tgt_lang, job.job_id) for job in self.jobs.values() for piece in job.inherited]
+        return tuple(
+            Tail(piece.job_id, piece.utterance.index, tgt_lang, piece.samples, heir) for piece, tgt_lang, heir in found
+        )
+
+    def refill(self, index: int, audio: bytes) -> None:
+        """The audio of an utterance is here again: for whoever has its end to say."""
+        for lane in self.lanes.values():
+            lane.carry = [piece.refilled(index, audio) for piece in lane.carry]
+        for job in self.jobs.values():
+            job.inherited = [piece.refilled(index, audio) for piece in job.inherited]
 
     def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
         """Jobs that have a slot of the node and are at work there or about to be, with their attempts."""
         there = (job for job in self.jobs.values() if job.node is not None and job.node.node_id == node_id)
         return [(job.job_id, job.attempt) for job in there if job.phase in SENT or job.phase is Phase.PARKED]
+
+    def kept_on(self, node: NodeTraits) -> list[JobId]:
+        """Jobs that the node works on or has finished, and whose audio it is counted on to say."""
+        here = [one for one in self.jobs.values() if is_same_connection(one.node, node)]
+        working = [one for one in here if one.phase in SENT or one.phase is Phase.WITHHELD]
+        # Of what an adopted job has to say before its own, the keeper is not known: it was sent to this node.
+        pieces = [piece for job in working for piece in job.inherited]
+        waiting = [piece for lane in self.lanes.values() for piece in lane.carry]
+        waiting += [piece for job in self.jobs.values() for piece in job.inherited]
+        pieces += [piece for piece in waiting if is_same_connection(piece.keeper, node)]
+        return sorted({*(one.job_id for one in working), *(piece.job_id for piece in pieces)})
 
     def _make_room(self) -> None:
         if len(self.concluded) < LANES_MAX:

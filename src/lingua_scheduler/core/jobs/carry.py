@@ -42,6 +42,15 @@ class Piece:
         stop = self.utterance.start_samples + self.utterance.samples
         return stop - self.samples, stop
 
+    @property
+    def is_here(self) -> bool:
+        return bool(self.utterance.audio)
+
+    def refilled(self, index: int, audio: bytes) -> "Piece":
+        if self.utterance.index != index or self.is_here:
+            return self
+        return replace(self, utterance=replace(self.utterance, audio=audio))
+
     def without_keeper(self) -> "Piece":
         return replace(self, keeper=None) if self.keeper else self
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lingua_scheduler.core.placement import SelectReply, SelectRequest
-from lingua_scheduler.core.utterance import JobSpec, Outcome
+from lingua_scheduler.core.utterance import JobSpec, Outcome, Tail, Utterance
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import InstanceId, JobId, Language, NodeId
 from lingua_scheduler.protocol.messages import UiEventName
@@ -47,6 +47,17 @@ class JobAdopted:
     node: NodeTraits | None = None
     lease_ms: int = 0
     """What is left of the attempt's lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class TailAdopted:
+    """The end of an utterance whose result is there, and which a job to come (or `heir`) has to say.
+
+    Its audio is not here yet (`AudioRestored`). Another instance's node may have it.
+    """
+
+    tail: Tail
+    utterance: Utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +208,7 @@ class TimeReached:
 JobEvent = (
     JobRequested
     | JobAdopted
+    | TailAdopted
     | AudioRestored
     | PlacementReplied
     | StoreFailed

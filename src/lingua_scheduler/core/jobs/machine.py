@@ -93,6 +93,8 @@ class JobsMachine:
                 self._on_requested(event)
             case ev.JobAdopted():
                 adopting.on_adopted(book, event)
+            case ev.TailAdopted():
+                adopting.on_tail_adopted(book, event)
             case ev.AudioRestored():
                 adopting.on_audio_restored(book, event)
             case ev.PlacementReplied():

@@ -4,7 +4,7 @@ from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs import siblings
 from lingua_scheduler.core.jobs.assign import Avoid, assign_message, select_request
 from lingua_scheduler.core.jobs.book import Book
-from lingua_scheduler.core.jobs.carry import is_same_connection, join_pieces, touches
+from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, join_pieces, touches
 from lingua_scheduler.core.jobs.events import NodeTraits
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
@@ -221,7 +221,7 @@ def send(book: Book, job: Job) -> None:
     audio = job.utterance.audio
     is_joined = True
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
-        job.inherited = book.take_back(job.inherited, "sent_elsewhere")
+        job.inherited = book.take_back(_drop_lost(book, job.inherited), "sent_elsewhere")
         is_joined = touches(job.inherited, job.utterance)
         audio, ahead = join_pieces(job.inherited, job.utterance)
     book.clear(node)
@@ -229,11 +229,17 @@ def send(book: Book, job: Job) -> None:
     job.sent_at_ms, job.sent_number = book.now_ms, book.sent_count
     if node.protocol == 1:
         book.seen_by.setdefault((job.node_session, job.index), set()).add(node.node_id)
-    assign = assign_message(job, config, ahead_samples=ahead, is_joined=is_joined)
+    assign = assign_message(job, config, ahead_samples=ahead, is_joined=is_joined, kept=book.kept_on(node))
     book.emit(ev.SendAssign(node, assign, audio))
     book.move(job, Phase.ASSIGNED, book.now_ms + config.job_timeout_ms)
     renew_store_lease(book, job)
     book.tell(job, "DISPATCHED")
+
+
+def _drop_lost(book: Book, pieces: list[Piece]) -> list[Piece]:
+    """Without those whose audio another instance had, and which the client did not send again."""
+    book.give_up(piece.utterance.index for piece in pieces if not piece.is_here)
+    return [piece for piece in pieces if piece.is_here]
 
 
 def renew_store_lease(book: Book, job: Job) -> None:

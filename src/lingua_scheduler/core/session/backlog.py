@@ -114,6 +114,8 @@ class Backlog:
             self.groups.heard(slot.index, outcome.result.text_asr or "")
         elif isinstance(outcome, Written) and isinstance(outcome.message, TranslationResult):
             self.groups.heard(slot.index, outcome.message.text_asr)
+        if _leaves_audio(outcome):
+            slot.utterance.is_unsaid = True
         self.delivery.resolve(slot, outcome, now_ms)
         self._settle(self.delivery.deliver(slot, now_ms, out), now_ms)
 
@@ -129,8 +131,10 @@ class Backlog:
     def free(self, index: int) -> bool:
         """The audio of utterance `index` is not needed any more. Whether that was news."""
         kept = self._utterances.get(index)
-        if kept is None or not kept.audio_bytes:
+        if kept is None or not (kept.audio_bytes or kept.is_unsaid):
             return False
+        kept.is_unsaid = False
+        self._has_news = True
         self.kept_bytes -= kept.audio_bytes
         kept.audio_bytes = 0
         self._drop_if_done(kept)
@@ -145,7 +149,7 @@ class Backlog:
         if not self._has_news or self._identity.protocol == "1.0" or not self._voice.is_connected:
             return
         self._has_news = False
-        open_seqs = [slot.utterance.first_seq for slot in self.delivery.slots.values()]
+        open_seqs = [kept.first_seq for kept in self._utterances.values() if kept.slots_open or kept.is_unsaid]
         pending = [seq for seq in (intake.first_seq, *open_seqs) if seq is not None]
         seq = min(pending) - 1 if pending else intake.seqs.highest
         if seq > self._acked_seq:
@@ -161,14 +165,15 @@ class Backlog:
     # ------------------------------------------------------------------------------- from instance to instance
 
     def snapshot(self) -> tuple[OpenUtterance, ...]:
-        """Every utterance with a result to come, in the order of their ends."""
-        by_index: dict[int, list[Slot]] = {}
+        """Every utterance with a result to come, or whose audio may be needed, in the order of their ends."""
+        by_index: dict[int, list[Slot]] = {
+            kept.index: [] for kept in self._utterances.values() if kept.slots_open or kept.is_unsaid
+        }
         for slot in self.delivery.slots.values():
-            by_index.setdefault(slot.index, []).append(slot)
-        return tuple(self._open_utterance(slots) for slots in by_index.values())
+            by_index[slot.index].append(slot)
+        return tuple(self._open_utterance(self._utterances[index], slots) for index, slots in by_index.items())
 
-    def _open_utterance(self, slots: list[Slot]) -> OpenUtterance:
-        kept = slots[0].utterance
+    def _open_utterance(self, kept: KeptUtterance, slots: list[Slot]) -> OpenUtterance:
         said = kept.said
         return OpenUtterance(
             index=kept.index,
@@ -191,11 +196,13 @@ class Backlog:
 
     def restore(self, state: SessionState) -> list[JobSpec]:
         """Go on with open utterances from another instance; their jobs, without audio."""
-        specs = [spec for one in state.open for spec in self._restore(one)]
+        tails = {tail.index for tail in state.tails}
+        needed = [one for one in state.open if one.places or one.index in tails]
+        specs = [spec for one in needed for spec in self._restore(one, is_unsaid=one.index in tails)]
         self.groups.restore(state.group, state.parts, len(self.delivery.slots))
         return specs
 
-    def _restore(self, one: OpenUtterance) -> list[JobSpec]:
+    def _restore(self, one: OpenUtterance, *, is_unsaid: bool) -> list[JobSpec]:
         speaker = one.speaker or self._identity.speaker
         said = Utterance(
             index=one.index,
@@ -225,6 +232,7 @@ class Backlog:
             said=said,
             last_seq=one.last_seq,
             size_bytes=one.size_bytes,
+            is_unsaid=is_unsaid,
         )
         self._utterances[kept.index] = kept
         specs: list[JobSpec] = []
@@ -234,16 +242,30 @@ class Backlog:
             specs.append(JobSpec(slot.job_id, speaker, said, place.tgt_lang, place.recipients is not None))
         return specs
 
+    @property
+    def wanted(self) -> set[int]:
+        """Utterances whose audio is of use should it come again."""
+        unsaid = {kept.index for kept in self._utterances.values() if kept.is_unsaid and not kept.audio_bytes}
+        return unsaid | {slot.index for slot in self.delivery.unresolved()}
+
+    def utterance(self, index: int) -> Utterance | None:
+        """Without its audio; None where nothing of it is open."""
+        kept = self._utterances.get(index)
+        return kept.said if kept is not None else None
+
     def refill(self, index: int, audio: bytes, out: list[SessionEffect]) -> None:
         """The audio of an utterance is here again, unless its results were quicker."""
         kept = self._utterances.get(index)
-        if kept is not None and kept.slots_open and not kept.audio_bytes:
+        if kept is not None and (kept.slots_open or kept.is_unsaid) and not kept.audio_bytes:
             kept.audio_bytes = len(audio)
             self.kept_bytes += kept.audio_bytes
             out.append(RestoreAudio(index, audio))
 
     def lose(self, index: int, now_ms: int, out: list[SessionEffect]) -> None:
         """The audio of an utterance will not come again: what has no result yet gets none."""
+        if (kept := self._utterances.get(index)) is not None and kept.is_unsaid:
+            kept.is_unsaid = False
+            self._drop_if_done(kept)
         for slot in [slot for slot in self.delivery.unresolved() if slot.index == index]:
             out.append(CancelJob(slot.job_id, "audio_lost"))
             self.conclude(slot, Missing("audio_lost"), now_ms, out)
@@ -255,7 +277,7 @@ class Backlog:
         assert self.kept_bytes <= self._config.session_buffer_bytes_max
         for index, kept in self._utterances.items():
             assert kept.index == index
-            assert kept.slots_open or kept.audio_bytes, "what is done with is forgotten"
+            assert kept.slots_open or kept.audio_bytes or kept.is_unsaid, "what is done with is forgotten"
         for slot in self.delivery.slots.values():
             assert self._utterances[slot.index] is slot.utterance
         assert sum(kept.slots_open for kept in self._utterances.values()) == len(self.delivery.slots)
@@ -327,5 +349,12 @@ class Backlog:
             self._drop_if_done(slot.utterance)
 
     def _drop_if_done(self, kept: KeptUtterance) -> None:
-        if not kept.slots_open and not kept.audio_bytes:
+        if not (kept.slots_open or kept.audio_bytes or kept.is_unsaid):
             self._utterances.pop(kept.index, None)
+
+
+def _leaves_audio(outcome: Outcome | Written) -> bool:
+    """Whether a later utterance has to say some of it."""
+    if isinstance(outcome, Translated):
+        return bool(outcome.result.carried_ms)
+    return isinstance(outcome, Missing) and outcome.reason == "merged"

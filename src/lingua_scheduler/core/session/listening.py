@@ -50,7 +50,7 @@ class Listening:
         """From where on a client that resumes is to send its audio (again)."""
         if self._rebuilding is None:
             return self.intake.seqs.highest + 1
-        self._rebuilding.forget({slot.index for slot in self._backlog.delivery.unresolved()})
+        self._rebuilding.forget(self._backlog.wanted)
         return self._rebuilding.next_seq
 
     def restore(self, state: SessionState) -> None:

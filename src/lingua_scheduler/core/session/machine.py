@@ -61,7 +61,7 @@ from lingua_scheduler.core.session.outbox import Result
 from lingua_scheduler.core.session.record import SessionState
 from lingua_scheduler.core.session.replies import Subject
 from lingua_scheduler.core.session.voice import Effects, Oddity, Voice
-from lingua_scheduler.core.utterance import JobSpec, Outcome
+from lingua_scheduler.core.utterance import JobSpec, Outcome, Utterance
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.protocol.messages import (
@@ -128,6 +128,11 @@ class SessionMachine:
         return self._listening.intake.next_index
 
     @property
+    def is_collecting(self) -> bool:
+        """Whether there is audio beyond the last utterance."""
+        return self._listening.intake.index is not None
+
+    @property
     def open_results(self) -> int:
         """Results that the client is still to get."""
         return len(self._backlog.delivery.slots)
@@ -175,6 +180,14 @@ class SessionMachine:
         specs = self._backlog.restore(state)
         self._wake_ms = min(self._deadlines())
         return specs
+
+    def utterance(self, index: int) -> Utterance | None:
+        """An open one, without its audio."""
+        return self._backlog.utterance(index)
+
+    def forget_audio(self, index: int) -> None:
+        """After `restore`: the end of that utterance turned out to be said."""
+        self._backlog.free(index)
 
     def draft(self, job_id: JobId, outcome: Outcome, now_ms: int) -> Result | None:
         """What the client will be told of this outcome, but for its number. None where it is not told: not (any more).

@@ -37,6 +37,8 @@ class KeptUtterance:
     last_seq: int
     """Highest chunk number up to its end."""
     size_bytes: int
+    is_unsaid: bool = False
+    """A later utterance has its end to say, or all of it: its audio is needed beyond its results."""
     partials_of: JobId | None = None
     """The job whose partial texts the client is shown: several may recognise the same speech."""
 

@@ -5,7 +5,7 @@ The audio is not in it: the client has what is not concluded, and sends it again
 
 from dataclasses import dataclass
 
-from lingua_scheduler.core.utterance import AudioFormat, FinalizeReason, Speaker
+from lingua_scheduler.core.utterance import AudioFormat, FinalizeReason, Speaker, Tail
 from lingua_scheduler.protocol.ids import GroupId, Language, SessionId
 
 
@@ -20,7 +20,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class OpenUtterance:
-    """An utterance that has ended and whose results are not all delivered."""
+    """An utterance that has ended and whose results are not all delivered, or whose end is not said yet."""
 
     index: int
     first_seq: int | None
@@ -68,3 +68,5 @@ class SessionState:
     """The number of the last result that was given one."""
     open: tuple[OpenUtterance, ...] = ()
     heard: tuple[HeardSpeaker, ...] = ()
+    tails: tuple[Tail, ...] = ()
+    """What the jobs know and the session does not."""

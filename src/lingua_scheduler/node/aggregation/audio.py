@@ -58,6 +58,7 @@ other languages repeat the same utterances, and get the same batches (equal span
 that recognition can be shared by span.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, assert_never
@@ -126,7 +127,8 @@ class AudioAggregator:
     def handle(self, event: AudioEvent, now_ms: int) -> list[AudioEffect]:
         match event:
             case AudioArrived():
-                return self._on_audio_arrived(event, now_ms)
+                # A timer that is late is not overtaken: what should have been recognised by now is no more held.
+                return self._pass_time(now_ms) + self._on_audio_arrived(event, now_ms)
             case JobReported():
                 return self._on_job_reported(event.job)
             case JobDropped():
@@ -148,6 +150,12 @@ class AudioAggregator:
     def is_idle(self) -> bool:
         """Nothing waits and nothing is being recognised: whoever needs the room may throw the aggregator away."""
         return not self._pending and not self._flights and not self._jobs.open_count()
+
+    def left_of_others(self, kept: Collection[JobId], before: int) -> list[JobId]:
+        """Jobs with audio here, of utterances before index `before`, that are not among `kept`."""
+        here = {job for part in self._all_here() for job in (part.origin, part.taker)}
+        jobs = [job for job in self._jobs if job.id in here or job.state is not State.CLOSED]
+        return [job.id for job in jobs if job.id not in kept and job.index < before]
 
     def check(self) -> None:
         spans = [stretch.span for stretch in self._pending]
@@ -375,6 +383,10 @@ class AudioAggregator:
     def _on_time_reached(self, now_ms: int) -> list[AudioEffect]:
         deadline = self.next_deadline_ms()
         return self._flush() if deadline is not None and now_ms >= deadline else []
+
+    def _pass_time(self, now_ms: int) -> list[AudioEffect]:
+        deadline = self.next_deadline_ms()
+        return self._flush() if deadline is not None and now_ms > deadline else []
 
     def _on_session_ended(self) -> list[AudioEffect]:
         self._has_ended = True
