@@ -1,4 +1,4 @@
-"""Runs the suite of faults again and again and stops at the first failure: `python -m tests.e2e.repeat [times]`.
+"""Runs the suite of faults again and again and stops at the first failure: `python -m tests.e2e.repeat [times [workers]]`.
 
 Every failure is a finding, in the project or in its tests: there is none that a second run excuses.
 """
@@ -23,7 +23,9 @@ def main() -> int:
     times = int(sys.argv[1]) if len(sys.argv) > 1 else TIMES
     for number in range(1, times + 1):
         started = time.monotonic()
-        result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "1", *SUITE], check=False)
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-n", "1" if len(sys.argv) < 3 else sys.argv[2], *SUITE], check=False
+        )
         took = f"{time.monotonic() - started:.0f} s"
         if result.returncode:
             _say(f"run {number} of {times} FAILED after {took}: {number - 1} had passed in a row")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lingua_scheduler.core.access import Grant
+from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.utterance import AudioFormat, Speaker
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import AUTO, Language, SessionId, TenantId, TraceId, language, valid_id
@@ -32,6 +33,19 @@ class Opening:
     """The client's span, for those of its utterances to hang below."""
     holder: str = ""
     """Tenant of the token that opened the session: only its tokens resume it. Empty without authentication."""
+
+
+def identity_of(opening: Opening, epoch_ms: int) -> SessionIdentity:
+    """The opening as the session machine knows it; `epoch_ms`: the wall clock at its start."""
+    return SessionIdentity(
+        speaker=opening.speaker,
+        targets=(opening.tgt_lang,),
+        epoch_ms=epoch_ms,
+        protocol="1.1" if opening.is_v11 else "1.0",
+        audio_format=opening.audio_format,
+        sample_rate=opening.sample_rate,
+        ui_language=opening.platform,
+    )
 
 
 def read_opening(init: SessionInit, session_id: SessionId, trace_id: TraceId, grant: Grant | None = None) -> Opening:

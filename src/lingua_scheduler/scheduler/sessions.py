@@ -13,7 +13,6 @@ from lingua_scheduler.core.jobs.machine import JobsMachine
 from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
-from lingua_scheduler.core.session.config import SessionIdentity
 from lingua_scheduler.core.session.machine import SessionMachine
 from lingua_scheduler.core.utterance import Missing, Outcome, Tail, Translated
 from lingua_scheduler.protocol import kept
@@ -27,7 +26,7 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.keeping import SessionRecord, is_line
 from lingua_scheduler.scheduler.machine_settings import jobs_config, session_config
-from lingua_scheduler.scheduler.opening import Opening, directed_pairs
+from lingua_scheduler.scheduler.opening import Opening, directed_pairs, identity_of
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.shares import Shares
 from lingua_scheduler.scheduler.tally import Tally
@@ -109,7 +108,7 @@ class SessionActor:
         self._log = _log.bind(session=self.session_id)
         self._witness = Witness(context, opening.traceparent)
         self.machine = machine = SessionMachine(
-            session_config(context.config), _identity(opening, context.clock.epoch_ms())
+            session_config(context.config), identity_of(opening, context.clock.epoch_ms())
         )
         self._jobs_machine = JobsMachine(jobs_config(context.config), context.instance_id)
         tails = self._jobs_machine.book.tails
@@ -341,18 +340,6 @@ def _blame(outcome: Outcome) -> dict[str, str]:
     if isinstance(outcome, Missing):
         return {"cause": outcome.code or outcome.reason}
     return {"node": outcome.node_id}
-
-
-def _identity(opening: Opening, epoch_ms: int) -> SessionIdentity:
-    return SessionIdentity(
-        speaker=opening.speaker,
-        targets=(opening.tgt_lang,),
-        epoch_ms=epoch_ms,
-        protocol="1.1" if opening.is_v11 else "1.0",
-        audio_format=opening.audio_format,
-        sample_rate=opening.sample_rate,
-        ui_language=opening.platform,
-    )
 
 
 class Sessions:
