@@ -1,4 +1,4 @@
-"""Runs the suite of faults again and again and stops at the first failure: `python -m tests.e2e.repeat [times [workers]]`.
+"""Runs the suite of faults again and again, until one run fails: `python -m tests.e2e.repeat [times [workers]]`.
 
 Every failure is a finding, in the project or in its tests: there is none that a second run excuses.
 """
