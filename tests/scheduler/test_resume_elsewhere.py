@@ -94,9 +94,15 @@ async def fleet(redis: EmbeddedRedis, config: Config) -> AsyncGenerator[Fleet]:
 
 
 @pytest.fixture
-def config(config: Config) -> Config:
+def gap_hold_ms() -> int:
+    return 8000
+
+
+@pytest.fixture
+def config(config: Config, gap_hold_ms: int) -> Config:
     """Streamed chunks are finals, so nothing waits for a pause."""
-    return changed(config, "scheduler.web_task_segmentation", pause_ms=3000, max_duration_ms=MAX_MS)
+    cut = {"pause_ms": 3000, "max_duration_ms": MAX_MS, "gap_hold_ms": gap_hold_ms}
+    return changed(config, "scheduler.web_task_segmentation", **cut)
 
 
 async def test_a_session_goes_on_elsewhere_with_its_indices_and_numbers(fleet: Fleet):
@@ -253,6 +259,27 @@ async def test_each_token_serves_once_wherever_it_is_shown(fleet: Fleet):
     assert await speaker.is_refused(fleet.at_a, first)
     assert await speaker.is_refused(fleet.at_b, first)
     await speaker.resume(fleet.at_a)
+
+
+@pytest.mark.parametrize("gap_hold_ms", [200])
+async def test_a_result_that_did_not_wait_for_an_earlier_utterance_is_not_told_twice(fleet: Fleet):
+    node = await fleet.at_a.node()
+    await node.register()
+    speaker = await fleet.speaker(2)
+    jobs = [await node.take_job(), await node.take_job()]
+    await node.answer(jobs[1])
+    assert [one.utterance_index for one in await speaker.results(1)] == [1]
+
+    ack = await speaker.resume(fleet.at_b)
+
+    assert ack.replayed == 0
+    await node.answer(jobs[0])
+    [late] = await speaker.results(1)
+    assert (late.utterance_index, late.result_seq) == (0, 2)
+    await speaker.client.send(wire.ClientHeartbeat(session_id=speaker.session_id, timestamp=1))
+    await speaker.client.wait_for(wire.ServerHeartbeat)
+    told = [one.utterance_index for one in speaker.client.received if isinstance(one, wire.TranslationResult)]
+    assert told == [0]
 
 
 async def test_an_answer_that_got_lost_can_be_asked_for_again_elsewhere(fleet: Fleet):

@@ -105,6 +105,14 @@ class SessionRecord:
         if not is_line(self._session_id, message) and result_key(self._session_id, message) not in self._stored:
             self.write_soon()
 
+    def comes_first(self, message: ServerMessage) -> bool:
+        """Whether it must be written before it is sent: nothing else says that its client has it, or in which place."""
+        if is_line(self._session_id, message):
+            return True
+        return isinstance(message, TranslationResult | MissingResult) and (
+            message.result_seq is not None and self._machine.is_past_gap(message)
+        )
+
     def acknowledged(self) -> None:
         """Results that are not needed any more go with the next write."""
         self._is_dirty = True

@@ -24,7 +24,7 @@ from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
-from lingua_scheduler.scheduler.keeping import SessionRecord, is_line
+from lingua_scheduler.scheduler.keeping import SessionRecord
 from lingua_scheduler.scheduler.machine_settings import jobs_config, session_config
 from lingua_scheduler.scheduler.opening import Opening, directed_pairs, identity_of
 from lingua_scheduler.scheduler.previews import Previews
@@ -254,7 +254,7 @@ class SessionActor:
         if self.client is None:
             return
         self._witness.sent(message)
-        if self._ahead is not None and (self._ahead.is_waiting or is_line(self.session_id, message)):
+        if self._ahead is not None and self._ahead.is_due_before(message):
             self._ahead.hold(self.client, message)
         else:
             self.client.send(message)

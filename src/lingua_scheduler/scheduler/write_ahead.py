@@ -3,7 +3,8 @@
 Theory of operation. The client's own results are in the store before they are sent: the finish of a job puts them
 there. A line of another member comes out of an inbox, or of a session beside this one, and is repeated after a crash by
 whoever takes that over. So it is written first and sent then: the next owner of the session sees which lines its client
-was told, and passes no repetition on. Messages behind a line wait for it, so order holds.
+was told, and passes no repetition on. Messages behind a line wait for it, so order holds. A result that could not wait
+for an earlier utterance waits as a line does: that it has its number already, nothing else in the store says.
 
 Lines wait together: one write serves all that came before it began. Bounds: what waits for the answer of one write.
 Where Redis does not answer, lines are sent all the same: a word said twice after a second fault is better than silence.
@@ -54,9 +55,9 @@ class WriteAhead:
         self._is_writing = False
         self._is_due = False
 
-    @property
-    def is_waiting(self) -> bool:
-        return bool(self._waiting)
+    def is_due_before(self, message: ServerMessage) -> bool:
+        """Whether `message` has to wait for a write."""
+        return bool(self._waiting) or self._record.comes_first(message)
 
     def hold(self, receiver: Receiver, message: ServerMessage) -> None:
         """Send it behind the next write."""

@@ -199,6 +199,11 @@ class SessionMachine:
             return None
         return replies.result_message(self._identity, replace(slot, outcome=outcome), now_ms, None)
 
+    def is_past_gap(self, result: Result) -> bool:
+        """Whether earlier utterances are still to be answered: it could not wait for them."""
+        slots = self._backlog.delivery.slots.values()
+        return any(slot.tgt_lang == result.tgt_lang and slot.index < result.utterance_index for slot in slots)
+
     def unacknowledged(self) -> list[Result]:
         """Results that were sent and may not have arrived."""
         outbox = self._backlog.delivery.outbox
