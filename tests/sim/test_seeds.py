@@ -36,6 +36,10 @@ STORIES: dict[str, tuple[int, tuple[FaultKind, ...]]] = {
         ("kill_instance", "pause_instance", "drain_instance"),
     ),
     "the chunk that filled the last utterance counted as speech behind it, and its end was left": (34, FAULTS),
+    "a job waited for audio that a later one had taken along, and nobody looked again": (
+        77,
+        tuple(one for one in FAULTS if one not in ("redis_down", "redis_slow", "redis_lossy", "flush", "fail_over")),
+    ),
     "a result that went past an earlier one was told again under another number": (43, FAULTS),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

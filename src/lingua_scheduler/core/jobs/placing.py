@@ -28,15 +28,23 @@ HOPELESS = frozenset({NoNodeReason.NO_NODES, NoNodeReason.NONE_FOR_PAIR})
 
 
 def advance(book: Book) -> None:
-    """Whatever waited for another job of its lane and need not any more goes on, in index order."""
-    for lane in book.lanes.values():
-        for job in list(lane.jobs):
-            if job.phase is Phase.GATED and not lane.is_gated(job, book.config) and not siblings.is_awaited(book, job):
-                select(book, job)
-            elif job.phase is Phase.PARKED:
-                _leave_parking(book, lane, job)
-            elif job.phase is Phase.WITHHELD and (book.speech_goes_on or lane.is_followed(job)):
-                release(book, job)
+    """Whatever waited for another job and need not any more goes on, in index order.
+
+    Again while something does: who is sent takes the audio that an earlier job waited for, or a sibling's place.
+    """
+    while any(_goes_on(book, lane, job) for lane in book.lanes.values() for job in list(lane.jobs)):
+        pass
+
+
+def _goes_on(book: Book, lane: Lane, job: Job) -> bool:
+    before = job.phase
+    if before is Phase.GATED and not lane.is_gated(job, book.config) and not siblings.is_awaited(book, job):
+        select(book, job)
+    elif before is Phase.PARKED:
+        _leave_parking(book, lane, job)
+    elif before is Phase.WITHHELD and (book.speech_goes_on or lane.is_followed(job)):
+        release(book, job)
+    return job.phase is not before
 
 
 def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
