@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lingua_scheduler.node.link import SPEECH_BYTES_MAX, Link, LinkRefused, LinkSettings, check_url
+from lingua_scheduler.node.link import SPEECH_BYTES_MAX, Link, LinkRefused, LinkSettings, addresses
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import NodeId
 from lingua_scheduler.protocol.messages import ErrorMessage
@@ -69,8 +69,7 @@ class Recorder:
 class Rig:
     def __init__(
         self,
-        url: str,
-        *,
+        *urls: str,
         heartbeat_ms: int = 15_000,
         binary: bool = True,
         ping_ms: int = 5000,
@@ -78,7 +77,7 @@ class Rig:
     ) -> None:
         self.agent = Recorder()
         self.told: list[str] = []
-        settings = LinkSettings(url, NodeId("n-1"), heartbeat_ms, binary, ping_ms)
+        settings = LinkSettings(urls, NodeId("n-1"), heartbeat_ms, binary, ping_ms)
         self.link = Link(settings, self.agent, self.told.append)
 
     @asynccontextmanager
@@ -259,6 +258,18 @@ async def test_registers_again_under_its_id_when_asked_to() -> None:
     assert again.all(NodeRegister)[0].node_id == "n-1"
 
 
+async def test_a_node_whose_instance_leaves_goes_on_at_the_next() -> None:
+    """It knew one address, and waited for an instance that did not come back while others stood idle."""
+    async with FakeScheduler() as first, FakeScheduler() as other:
+        rig = Rig(first.url, other.url)
+        async with rig.running():
+            (await first.peer()).socket.close_nowait(1001, "leaves")
+            peer = await other.peer()
+            await peer.wait(NodeHeartbeat)
+    assert peer.all(NodeRegister)[0].node_id == "n-1"
+    assert other.url in rig.told[-1]
+
+
 def _close_with(code: int):
     def close(peer: Peer) -> None:
         peer.socket.close_nowait(code, "")
@@ -316,10 +327,12 @@ async def test_a_gateway_without_a_scheduler_behind_it_is_waited_for() -> None:
     assert "HTTP 502" in rig.told[0]
 
 
-@pytest.mark.parametrize("url", ["", "localhost:5010", "http://x/ws/node", "ws://", "ws://[::1/ws", "ws://h:99999/x"])
+@pytest.mark.parametrize(
+    "url", ["", "ws://a:1/ws/node,", "localhost:5010", "http://x/ws/node", "ws://", "ws://[::1/ws", "ws://h:99999/x"]
+)
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     with pytest.raises(ConfigError, match="scheduler's address"):
-        check_url(url)
+        addresses(url)
 
 
 async def test_a_connection_that_fell_silent_is_given_up_for_a_new_one():

@@ -43,7 +43,8 @@ _WHY_MISSING = {
 class Order:
     """What to translate, and how."""
 
-    url: str
+    url: str | list[str]
+    """Of several, a lost session is resumed at the next."""
     src: str
     tgt: str
     frames: Iterable[bytes]

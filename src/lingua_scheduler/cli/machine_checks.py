@@ -145,18 +145,18 @@ def check_node(config: NodeConfig, *, must_work: bool) -> Iterator[Finding]:
     if not lacking:
         yield ok("engines", ", ".join(str(planned.spec) for planned in plan.engines))
     if must_work:
-        yield _scheduler(config)
+        yield from (_scheduler(url.strip()) for url in config.url.split(","))
 
 
-def _scheduler(config: NodeConfig) -> Finding:
-    parts = urlsplit(config.url)
+def _scheduler(url: str) -> Finding:
+    parts = urlsplit(url)
     is_tls = parts.scheme == "wss"
     host, port = parts.hostname or "", parts.port or (443 if is_tls else 80)
     try:
         socket.create_connection((host, port), _PATIENCE_S).close()
     except OSError as error:
         why = error.strerror or str(error)
-        return failure("scheduler", f"nobody answers at {config.url}: {why}", "start `lingua serve`, or mend --url")
+        return failure("scheduler", f"nobody answers at {url}: {why}", "start `lingua serve`, or mend --url")
     if not is_tls and not _is_instance(host, port):
-        return failure("scheduler", f"what answers at {config.url} is no instance of Lingua", "mend --url")
-    return ok("scheduler", f"{config.url} answers")
+        return failure("scheduler", f"what answers at {url} is no instance of Lingua", "mend --url")
+    return ok("scheduler", f"{url} answers")

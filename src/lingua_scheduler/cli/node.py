@@ -11,12 +11,17 @@ from lingua_scheduler.cli.console import Console
 _EXAMPLES = """\
   lingua node
   lingua node --url ws://scheduler.example:5010/ws/node --engines whisper,bergamot,espeak
+  lingua node --url ws://a.example:5010/ws/node,ws://b.example:5010/ws/node
   lingua node --engines scripted --capacity 8"""
 
 
 def add_parser(commands: arguments.Commands) -> None:
     parser = arguments.add_command(commands, "node", "run a worker node", _EXAMPLES)
-    parser.add_argument("--url", metavar="URL", help="the scheduler's ws://HOST:PORT/ws/node")
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        help="the scheduler's ws://HOST:PORT/ws/node; several of a fleet with commas between them",
+    )
     parser.add_argument(
         "--engines", metavar="LIST", help="`demo` (the best that is installed), or engines with commas between them"
     )

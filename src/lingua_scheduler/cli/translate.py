@@ -25,7 +25,9 @@ def add_parser(commands: arguments.Commands) -> None:
     parser.add_argument(
         "--to", dest="tgt", type=arguments.language_code, required=True, metavar="LANG", help="what it becomes"
     )
-    parser.add_argument("--url", default=_URL, help=f"the scheduler (default {_URL})")
+    parser.add_argument(
+        "--url", default=_URL, help=f"the scheduler (default {_URL}); several of a fleet with commas between them"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the spoken translation there, a WAV a sentence")
     parser.add_argument("--opus", action="store_true", help="send Opus, a tenth of the bytes, instead of PCM16")
     arguments.add_json(parser, "a JSON object a line: each sentence, on the last line a summary")
@@ -47,7 +49,7 @@ async def _translate(args: argparse.Namespace, console: Console) -> int:
     from lingua_scheduler.client.sound import read_sound_file
 
     order = Order(
-        url=args.url,
+        url=[one.strip() for one in args.url.split(",")],
         src=args.src,
         tgt=args.tgt,
         duration_ms=arguments.check_sound_file(args.file),

@@ -21,7 +21,7 @@ from lingua_scheduler.node.engines.base import EngineError, Stage
 from lingua_scheduler.node.engines.plan import EnginePlan, make_plan
 from lingua_scheduler.node.jobs import Jobs
 from lingua_scheduler.node.keeper import EngineKeeper
-from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, check_url
+from lingua_scheduler.node.link import Link, LinkRefused, LinkSettings, addresses
 from lingua_scheduler.node.machine_load import MachineLoad
 from lingua_scheduler.node.meter import Meter
 from lingua_scheduler.node.pipeline import Pipeline
@@ -314,7 +314,7 @@ def _settings(config: NodeConfig) -> LinkSettings:
     if config.capacity < 0:
         raise ConfigError(f"node.capacity {config.capacity}: how many jobs at once, or 0 to have it measured")
     node_id = NodeId(config.node_id) if config.node_id else node_id_of(config.token, new_node_id())
-    return LinkSettings(check_url(config.url), node_id, max(1, config.heartbeat_interval_seconds) * 1000)
+    return LinkSettings(addresses(config.url), node_id, max(1, config.heartbeat_interval_seconds) * 1000)
 
 
 def _readiness(host: EngineHost) -> list[tuple[str, bool]]:

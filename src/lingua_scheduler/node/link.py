@@ -10,11 +10,13 @@ running jobs) comes from its `Agent`; what the scheduler asks goes to it.
 | close 4002 (another process registered this id), 4003, UNAUTHORIZED, INVALID_CAPABILITY_SCHEMA | `LinkRefused` |
 | an address that is no scheduler's: HTTP 401, 403, 404 | `LinkRefused` |
 
+Of several addresses each attempt takes the next in turn: a node whose instance is gone goes on at another of the fleet.
 An outage is told once, however long it lasts. Results wait in the `Outbox` until the scheduler has read them; all other
 messages speak of the moment and are dropped while there is no connection.
 """
 
 import asyncio
+import itertools
 import os
 import random
 from collections.abc import Callable
@@ -100,7 +102,7 @@ class Agent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    url: str
+    urls: tuple[str, ...]
     node_id: NodeId
     heartbeat_ms: int
     binary_audio: bool = True
@@ -108,16 +110,18 @@ class LinkSettings:
     silent_pings_max: int = SILENT_PINGS_MAX
 
 
-def check_url(url: str) -> str:
-    """The address, if it can be one. ConfigError where it cannot."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError(f"{url!r} is not a scheduler's address: write ws://HOST:PORT/ws/node")
-    return url
+def addresses(text: str) -> tuple[str, ...]:
+    """Those of a fleet's instances, with commas between them. ConfigError where one can be none."""
+    urls = tuple(one.strip() for one in text.split(","))
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigError(f"{url!r} is not a scheduler's address: write ws://HOST:PORT/ws/node")
+    return urls
 
 
 class Link:
@@ -127,6 +131,9 @@ class Link:
         self.node_id = settings.node_id
         self.outbox = Outbox()
         self._settings = settings
+        self._urls = itertools.cycle(settings.urls)
+        self._url = settings.urls[0]
+        """That of this attempt."""
         self._agent = agent
         self._report = report
         self._socket: Socket | None = None
@@ -147,6 +154,7 @@ class Link:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             while True:
+                self._url = next(self._urls)
                 why = await self._connect(http, backoff)
                 wait_ms = backoff.next_ms()
                 if not self._told:
@@ -200,14 +208,14 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 ws = await http.ws_connect(
-                    self._settings.url, max_msg_size=MAX_FRAME_BYTES, autoping=False, autoclose=True, compress=0
+                    self._url, max_msg_size=MAX_FRAME_BYTES, autoping=False, autoclose=True, compress=0
                 )
         except aiohttp.WSServerHandshakeError as error:
             if (reason := _FATAL_STATUS.get(error.status)) and not self._was_registered:
-                raise LinkRefused(f"{self._settings.url} answered HTTP {error.status}: {reason}") from None
-            return f"{self._settings.url} answered HTTP {error.status}"
+                raise LinkRefused(f"{self._url} answered HTTP {error.status}: {reason}") from None
+            return f"{self._url} answered HTTP {error.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return f"no scheduler answers at {self._settings.url} ({_cause(error)})"
+            return f"no scheduler answers at {self._url} ({_cause(error)})"
         socket = Socket(ws, queue_bytes_max=QUEUE_BYTES_MAX)
         try:
             return await self._converse(socket, ws, backoff)
@@ -222,7 +230,7 @@ class Link:
             async with asyncio.timeout(REGISTER_TIMEOUT_S):
                 acknowledged = await self._register(socket)
         except TimeoutError:
-            return f"{self._settings.url} does not answer the registration"
+            return f"{self._url} does not answer the registration"
         if not acknowledged:
             return self._ended(ws)
         backoff.succeeded()
@@ -267,7 +275,7 @@ class Link:
         self._socket = socket
         self._silent_pings = 0
         again = "again " if self._was_registered else ""
-        self._report(f"registered {again}at {self._settings.url} as {self.node_id}")
+        self._report(f"registered {again}at {self._url} as {self.node_id}")
         self._was_registered = True
         self._told = ""
         self._agent.registered()
@@ -283,10 +291,10 @@ class Link:
                 f"another process registered as {self.node_id} and took over; give each node its own --node-id"
             )
         if code == _CLOSE_FORBIDDEN:
-            raise LinkRefused(f"{self._settings.url} does not allow this node (close {code})")
+            raise LinkRefused(f"{self._url} does not allow this node (close {code})")
         if code == _CLOSE_REGISTER_AGAIN:
             return "the scheduler asks the node to register again"
-        return f"the connection to {self._settings.url} was lost"
+        return f"the connection to {self._url} was lost"
 
     # ------------------------------------------------------------------------------------- messages
 
