@@ -108,7 +108,7 @@ async def test_context_is_never_said(rig: Rig):
 @pytest.mark.parametrize(("a", "b"), [("en", "pt"), ("pt", "en")])
 async def test_in_a_conversation_the_language_heard_decides_the_direction(rig: Rig, a: str, b: str):
     """The scripted recogniser hears the first of the languages that it is offered."""
-    name = f"job-{len(rig.peer.said)}"
+    name = f"job-{next(_numbers)}"
     fields = {"src_lang": "auto", "tgt_lang": "pt", "mode": "two_way_auto", "lang_a": a, "lang_b": b}
     rig.peer.assign(job(0, job_id=name, session_id=name, **fields), counted(0, SECOND))
     result = await rig.peer.result(name)
