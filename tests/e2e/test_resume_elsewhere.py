@@ -123,7 +123,8 @@ async def test_one_instance_after_the_other_may_die(fleet: Fleet):
         node.release()
         await talk.finish()
     assert [one.attempt for one in talk.heard] == [1] * 5
-    assert [index for index, _ in node.jobs()] == [0, 1, 2, 3, 4]
+    # Sentences that nothing binds are sent as they are placed: each once, in any order.
+    assert sorted(index for index, _ in node.jobs()) == [0, 1, 2, 3, 4]
     await fleet.finish()
 
 
