@@ -72,6 +72,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, is_worker: bool) -> int:
+    from lingua_scheduler.runtime.supervisor import tell_ready
     from lingua_scheduler.scheduler.app import Scheduler
 
     async with (
@@ -87,12 +88,15 @@ async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, i
                     end.cancel()
             return 0
         _tell(console, scheduler.url, is_open=not scheduler.context.guard.is_on)
+        tell_ready()
         await scheduler.wait_stopped()
     return 0
 
 
 async def _serve_many(args: argparse.Namespace, config: "Config", console: Console, *, is_open: bool) -> int:
     """Start the workers and stay until one of them ends; then end the others."""
+    from lingua_scheduler.runtime.supervisor import tell_ready
+
     async with _redis(console, is_embedded=args.embedded_redis) as url:
         command = [sys.executable, "-m", "lingua_scheduler.cli.main", "serve", "--until-stdin-closes"]
         named = url or args.redis
@@ -105,6 +109,7 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
             pids = [worker.pid for worker in workers]
             scheme = "https" if config.server.tls_cert_file else "http"
             _tell(console, f"{scheme}://{config.server.host}:{config.server.port}", is_open=is_open, pids=pids)
+            tell_ready()
             async with asyncio.TaskGroup() as group:
                 waiting = [group.create_task(worker.wait()) for worker in workers]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

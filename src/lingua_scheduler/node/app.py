@@ -17,6 +17,7 @@ from typing import NoReturn
 from lingua_scheduler.core.access import node_id_of
 from lingua_scheduler.node import capabilities
 from lingua_scheduler.node.aggregation.utterances import UtteranceAggregator
+from lingua_scheduler.node.credentials import Credentials
 from lingua_scheduler.node.engines.base import EngineError, Stage
 from lingua_scheduler.node.engines.plan import EnginePlan, make_plan
 from lingua_scheduler.node.jobs import Jobs
@@ -47,6 +48,7 @@ from lingua_scheduler.runtime.config import ConfigError, NodeConfig
 from lingua_scheduler.runtime.ids import new_node_id
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
+from lingua_scheduler.runtime.supervisor import tell_ready
 from lingua_scheduler.runtime.timers import Timers
 from lingua_scheduler.runtime.traces import Traces
 
@@ -90,7 +92,8 @@ class NodeApp:
         self._scope = Scope(self._task_failed)
         try:
             self._plan = _plan(config)
-            self._link = Link(_settings(config), self, report)
+            self._credentials = Credentials(config)
+            self._link = Link(_settings(config, self._credentials.token()), self, report)
         except (ConfigError, EngineError) as error:
             _give_up(error)
         self._engines = EngineKeeper(self._plan, self._task_failed)
@@ -149,6 +152,7 @@ class NodeApp:
         return max(CAPACITY_MIN, measured.capacity)
 
     async def _work(self) -> None:
+        tell_ready()  # a scheduler that is away is waited for, and no reason to start this anew
         self._scope.start(self._look(), "node-look")
         linked = self._scope.start(self._link.run(), "node-link")
         try:
@@ -198,7 +202,7 @@ class NodeApp:
             protocol_version="2",
             capacity=self._jobs.capacity,
             zone=self._config.zone or None,
-            token=self._config.token or None,
+            token=self._credentials.token() or None,
         )
 
     def heartbeat(self) -> NodeHeartbeat:
@@ -308,12 +312,12 @@ def _plan(config: NodeConfig) -> EnginePlan:
     return replace(plan, queue_max=max(plan.queue_max, QUEUE_PER_JOB * (config.capacity or CAPACITY_MAX)))
 
 
-def _settings(config: NodeConfig) -> LinkSettings:
+def _settings(config: NodeConfig, token: str) -> LinkSettings:
     if config.node_id and not valid_id(config.node_id):
         raise ConfigError(f"node.node_id {config.node_id!r}: letters, digits, dots and dashes, at most 128")
     if config.capacity < 0:
         raise ConfigError(f"node.capacity {config.capacity}: how many jobs at once, or 0 to have it measured")
-    node_id = NodeId(config.node_id) if config.node_id else node_id_of(config.token, new_node_id())
+    node_id = NodeId(config.node_id) if config.node_id else node_id_of(token, new_node_id())
     return LinkSettings(addresses(config.url), node_id, max(1, config.heartbeat_interval_seconds) * 1000)
 
 

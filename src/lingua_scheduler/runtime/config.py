@@ -28,6 +28,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 5010
     workers: int = 1
+    trusted_proxies: list[str] = []
+    """Addresses or networks whose `X-Forwarded-For` is believed: `10.0.0.0/8`."""
     tls_cert_file: str = ""
     """PEM, with its chain: the port then speaks TLS alone."""
     tls_key_file: str = ""
@@ -193,6 +195,8 @@ class NodeConfig(Section, frozen=True, kw_only=True):
     heartbeat_interval_seconds: int = 15
     zone: str = ""
     token: str = ""
+    token_file: str = ""
+    """Its first line is the token, where `token` is empty; read for each registration."""
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from lingua_scheduler.scheduler.desk import Desk, answer
 from lingua_scheduler.scheduler.feed import Feed
 from lingua_scheduler.scheduler.nodes import Nodes, serve_node
 from lingua_scheduler.scheduler.pages import add_pages, with_security_headers
+from lingua_scheduler.scheduler.proxies import behind_proxies, networks
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import PICTURES, Snapshots
 from lingua_scheduler.store.errors import StoreError
@@ -26,7 +27,8 @@ DASHBOARDS = ("dashboard", "cluster", "compute-power", "models", "languages")
 def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) -> web.Application:
     """All routes of the port."""
     snapshots = desk.snapshots
-    app = web.Application(middlewares=[with_security_headers, only_operators(context.guard)])
+    trusted = networks(context.config.server.trusted_proxies)
+    app = web.Application(middlewares=[behind_proxies(trusted), with_security_headers, only_operators(context.guard)])
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
     app.router.add_get("/health", _health)
