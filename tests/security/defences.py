@@ -30,7 +30,7 @@ class Defence:
 
 AUTH, FLOODS = "scheduler/test_auth.py", "security/test_floods.py"
 ISOLATION, SECRETS, INJECTION = "security/test_isolation.py", "security/test_secrets.py", "security/test_injection.py"
-TENANTS = "security/test_tenants.py"
+TENANTS, CERTIFICATES = "security/test_tenants.py", "security/test_certificates.py"
 GUARD, CLIENTS = "scheduler/auth/guard.py", "scheduler/clients.py"
 
 DEFENCES = (
@@ -89,9 +89,30 @@ DEFENCES = (
     Defence(
         "a node takes another node's id",
         "scheduler/nodes.py",
-        "if self._common_name is not None:",
-        "if False:",
+        "for grant in reversed(grants):",
+        "for grant in grants[:1] if grants and grants[0].kid else ():",
         f"{SECRETS}::certificate_says",
+    ),
+    Defence(
+        "a node's certificate leaks",
+        GUARD,
+        "if not all(map(self._ring.is_good, grants)):",
+        "if False:",
+        f"{CERTIFICATES}::until_it_is_revoked",
+    ),
+    Defence(
+        "a node's certificate leaks",
+        GUARD,
+        "if not all(map(ring.is_good, grants))]",
+        "if not ring.is_good(grants[0])]",
+        f"{CERTIFICATES}::asked_for_beside",
+    ),
+    Defence(
+        "a node's certificate leaks",
+        "scheduler/nodes.py",
+        "accept_public_jobs=False, tenants=grant.tenants_of(message.tenants)",
+        "tenants=grant.tenants_of(message.tenants)",
+        f"{CERTIFICATES}::names_the_tenants",
     ),
     Defence(
         "a node answers another's job",

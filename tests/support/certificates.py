@@ -23,18 +23,19 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         self.ca_file.write_bytes(self._sign(self._name, self._key, is_authority=True))
 
-    def issue(self, common_name: str) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1 and `localhost`, and its key."""
+    def issue(self, common_name: str, *uris: str) -> tuple[Path, Path]:
+        """A certificate for 127.0.0.1 and `localhost`, and its key. Again for the same name: another, in its place."""
         key = ec.generate_private_key(ec.SECP256R1())
         cert_file, key_file = self._folder / f"{common_name}.pem", self._folder / f"{common_name}.key"
-        cert_file.write_bytes(self._sign(_name(common_name), key, is_authority=False))
+        cert_file.write_bytes(self._sign(_name(common_name), key, *uris, is_authority=False))
         plain = serialization.NoEncryption()
         form = serialization.PrivateFormat.PKCS8
         key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
         return cert_file, key_file
 
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool) -> bytes:
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *uris: str, is_authority: bool) -> bytes:
         places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [*places, *map(x509.UniformResourceIdentifier, uris)]
         made = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -44,7 +45,7 @@ class Authority:
             .not_valid_before(_FROM)
             .not_valid_after(_TO)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(places), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return made.public_bytes(serialization.Encoding.PEM)

@@ -18,6 +18,9 @@ SUBPROTOCOL_NAME = "lingua"
 SUBPROTOCOL = f"{SUBPROTOCOL_NAME}.token."
 """A WebSocket subprotocol that carries a token behind it, for clients that cannot put one into their first message."""
 WILDCARD = "*"
+CERTIFICATE = "cert-"
+"""Before the SHA-256 of a certificate: its name where tokens have theirs, for logs and revocations."""
+_TENANT_URI = "lingua:tenant:"
 
 
 class AccessError(Exception):
@@ -50,6 +53,7 @@ class Grant(msgspec.Struct, frozen=True):
 
     claims: Claims
     kid: str
+    """Empty: it was a certificate."""
 
     @property
     def tenant_id(self) -> TenantId:
@@ -78,6 +82,20 @@ class Grant(msgspec.Struct, frozen=True):
     def node_id(self, fresh: NodeId) -> NodeId:
         """An id that a node without one may take; `fresh` is unlike any other."""
         return _node_id(self.claims.node, fresh)
+
+
+def certified(name: str, digest: str, uris: Iterable[str]) -> Grant:
+    """What a node's certificate allows: the id that it names. AccessError where it names none.
+
+    `digest`: SHA-256 of its DER form, in hex. `uris` are its alternative names: where one is `lingua:tenant:acme`, the
+    node serves these tenants alone.
+    """
+    if not valid_id(name):
+        raise AccessError("the certificate's common name is no node id")
+    tenants = tuple(uri.removeprefix(_TENANT_URI) for uri in uris if uri.startswith(_TENANT_URI))
+    claims = Claims(kind="node", jti=f"{CERTIFICATE}{digest}", exp=0, node=name, tenants=tenants)
+    check_shape(claims)
+    return Grant(claims, "")
 
 
 def check_shape(claims: Claims) -> None:

@@ -27,6 +27,7 @@ from lingua_scheduler.node.machine_load import MachineLoad
 from lingua_scheduler.node.meter import Meter
 from lingua_scheduler.node.pipeline import Pipeline
 from lingua_scheduler.node.previews import Previews
+from lingua_scheduler.node.tls import NodeTls, certified_id
 from lingua_scheduler.node.workers.calibrate import CAPACITY_MAX, Calibration, calibrate
 from lingua_scheduler.node.workers.host import EngineHost
 from lingua_scheduler.node.workshop import Workshop
@@ -317,8 +318,16 @@ def _settings(config: NodeConfig, token: str) -> LinkSettings:
         raise ConfigError(f"node.node_id {config.node_id!r}: letters, digits, dots and dashes, at most 128")
     if config.capacity < 0:
         raise ConfigError(f"node.capacity {config.capacity}: how many jobs at once, or 0 to have it measured")
-    node_id = NodeId(config.node_id) if config.node_id else node_id_of(token, new_node_id())
-    return LinkSettings(addresses(config.url), node_id, max(1, config.heartbeat_interval_seconds) * 1000)
+    heartbeat_ms = max(1, config.heartbeat_interval_seconds) * 1000
+    tls = NodeTls(config) if config.tls_ca_file or config.tls_cert_file else None
+    return LinkSettings(addresses(config.url), _node_id(config, token), heartbeat_ms, tls=tls)
+
+
+def _node_id(config: NodeConfig, token: str) -> NodeId:
+    """Its own, else its certificate's, else one that its token allows."""
+    if config.node_id:
+        return NodeId(config.node_id)
+    return certified_id(config.tls_cert_file) if config.tls_cert_file else node_id_of(token, new_node_id())
 
 
 def _readiness(host: EngineHost) -> list[tuple[str, bool]]:

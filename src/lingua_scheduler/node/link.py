@@ -29,6 +29,7 @@ import msgspec
 
 from lingua_scheduler.node.backoff import Backoff
 from lingua_scheduler.node.outbox import Outbox, Outgoing
+from lingua_scheduler.node.tls import NodeTls
 from lingua_scheduler.protocol.codec import decode_scheduler, encode, encode_result
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import NodeId
@@ -108,6 +109,8 @@ class LinkSettings:
     binary_audio: bool = True
     ping_ms: int = PING_MS
     silent_pings_max: int = SILENT_PINGS_MAX
+    tls: NodeTls | None = None
+    """None: as the machine does it, and no certificate shown."""
 
 
 def addresses(text: str) -> tuple[str, ...]:
@@ -208,7 +211,12 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 ws = await http.ws_connect(
-                    self._url, max_msg_size=MAX_FRAME_BYTES, autoping=False, autoclose=True, compress=0
+                    self._url,
+                    max_msg_size=MAX_FRAME_BYTES,
+                    autoping=False,
+                    autoclose=True,
+                    compress=0,
+                    ssl=True if self._settings.tls is None else self._settings.tls.context(),
                 )
         except aiohttp.WSServerHandshakeError as error:
             if (reason := _FATAL_STATUS.get(error.status)) and not self._was_registered:

@@ -35,6 +35,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     tls_key_file: str = ""
     tls_nodes_ca_file: str = ""
     """PEM: a node must show a certificate of this authority whose common name is its node id."""
+    nodes_show: Literal["token", "certificate"] = "token"
+    """Where there are keys. `certificate`: its certificate is enough, a token is checked where it shows one too."""
 
 
 class RedisConfig(Section, frozen=True, kw_only=True):
@@ -197,6 +199,11 @@ class NodeConfig(Section, frozen=True, kw_only=True):
     token: str = ""
     token_file: str = ""
     """Its first line is the token, where `token` is empty; read for each registration."""
+    tls_cert_file: str = ""
+    """PEM, with its chain: what the node shows to schedulers that ask for a certificate."""
+    tls_key_file: str = ""
+    tls_ca_file: str = ""
+    """PEM: the authority of the schedulers; empty: those that the machine trusts."""
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -325,16 +332,7 @@ def _check(config: Config) -> None:
     health, cut, scheduler = config.node_health, config.scheduler.web_task_segmentation, config.scheduler
     rules = (
         ("server.port", 0 <= config.server.port <= 65_535, "must be 0–65535"),
-        (
-            "server.tls_key_file",
-            bool(config.server.tls_cert_file) == bool(config.server.tls_key_file),
-            "is needed with server.tls_cert_file, and only then",
-        ),
-        (
-            "server.tls_nodes_ca_file",
-            bool(config.server.tls_cert_file) or not config.server.tls_nodes_ca_file,
-            "needs server.tls_cert_file",
-        ),
+        *_tls_rules(config.server, config.node),
         *(
             (f"limits.{name}", value > 0 or name in {"memory_mib", "loopback_is_limited"}, "must be more than 0")
             for name, value in msgspec.to_builtins(config.limits).items()
@@ -377,3 +375,28 @@ def _check(config: Config) -> None:
     for key, holds, why in rules:
         if not holds:
             raise ConfigError(f"configuration: {key} {why}")
+
+
+def _tls_rules(server: ServerConfig, node: NodeConfig) -> tuple[tuple[str, bool, str], ...]:
+    return (
+        (
+            "server.tls_key_file",
+            bool(server.tls_cert_file) == bool(server.tls_key_file),
+            "is needed with server.tls_cert_file, and only then",
+        ),
+        (
+            "server.tls_nodes_ca_file",
+            bool(server.tls_cert_file) or not server.tls_nodes_ca_file,
+            "needs server.tls_cert_file",
+        ),
+        (
+            "server.nodes_show",
+            server.nodes_show == "token" or bool(server.tls_nodes_ca_file),
+            'needs server.tls_nodes_ca_file with "certificate"',
+        ),
+        (
+            "node.tls_key_file",
+            bool(node.tls_cert_file) == bool(node.tls_key_file),
+            "is needed with node.tls_cert_file, and only then",
+        ),
+    )

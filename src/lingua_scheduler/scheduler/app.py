@@ -148,6 +148,7 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
         watching = scheduler.context.scope.start(
             watch_lag(scheduler.context.metrics.loop_lag_seconds.observe), "watch-lag"
         )
+        renewing = scheduler.context.scope.start(door.watch(), "watch-certificate")
         _log.info("listening", url=scheduler.url, instance=scheduler.context.instance_id)
         if not scheduler.context.guard.is_on:
             _log.warning(OPEN_DOOR)
@@ -158,6 +159,7 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
             await scheduler.upkeep.drain()
             sweeping.cancel()
             watching.cancel()
+            renewing.cancel()
     finally:
         await runner.cleanup()
 

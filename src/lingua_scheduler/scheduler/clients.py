@@ -144,7 +144,7 @@ class ClientConnection:
         """What the client may; None where nobody asks. PeerError UNAUTHORIZED where it may not be here."""
         grant = self._context.guard.client(token or self._token, "session", resumes=resumes)
         self._grant = grant
-        self._context.guard.hold(self, grant, self._token_taken_back)
+        self._context.guard.hold(self, (grant,) if grant is not None else (), self._token_taken_back)
         return grant
 
     def _token_taken_back(self) -> None:

@@ -1,6 +1,7 @@
 """The listening port: TLS, how many connections there may be, and how long one may take to say what it wants."""
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -8,13 +9,17 @@ from typing import cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from lingua_scheduler.core.access import AccessError, Grant, certified
+from lingua_scheduler.runtime import tls
 from lingua_scheduler.runtime.clock import Clock
-from lingua_scheduler.runtime.config import Config, ConfigError, ServerConfig
+from lingua_scheduler.runtime.config import Config, ServerConfig
 from lingua_scheduler.scheduler.pages import Handler
 
-_Certificate = Mapping[str, Sequence[Sequence[tuple[str, str]]]]
+_Shown = Mapping[str, Sequence[Sequence[tuple[str, str]]]]
+_Names = Mapping[str, Sequence[tuple[str, str]]]
 
 SWEEP_S = 0.5
+LOOK_S = 2.0
 TLS_HANDSHAKE_S = 10.0
 
 
@@ -58,9 +63,13 @@ class Door(web.TCPSite):
     def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers) -> None:
         """ConfigError where certificates cannot be used."""
         server = config.server
-        super().__init__(
-            runner, server.host, server.port, ssl_context=tls_of(server), reuse_port=server.workers > 1 or None
+        context = tls_of(server)
+        self._certificate = (
+            tls.Certificate(context, server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
+            if context is not None
+            else None
         )
+        super().__init__(runner, server.host, server.port, ssl_context=context, reuse_port=server.workers > 1 or None)
         self._connections_max = config.limits.connections
         self._newcomers = newcomers
 
@@ -76,6 +85,12 @@ class Door(web.TCPSite):
             reuse_port=self._reuse_port,
         )
 
+    async def watch(self) -> None:
+        """In the background: a certificate that was renewed is shown from then on."""
+        while self._certificate is not None:
+            await asyncio.sleep(LOOK_S)
+            self._certificate.refresh()
+
     def _make(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None
@@ -87,31 +102,28 @@ class Door(web.TCPSite):
 
 
 def tls_of(server: ServerConfig) -> ssl.SSLContext | None:
-    """None where the port speaks plain HTTP. ConfigError where a file cannot be used."""
+    """None where the port speaks plain HTTP. Its certificate is the door's. ConfigError where a file cannot be used."""
     if not server.tls_cert_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(server.tls_cert_file, server.tls_key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"server.tls_cert_file: {_why(error)}") from None
     if server.tls_nodes_ca_file:
         context.verify_mode = ssl.CERT_OPTIONAL  # clients have none; nodes are asked for theirs at their own door
-        try:
-            context.load_verify_locations(server.tls_nodes_ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"server.tls_nodes_ca_file: {_why(error)}") from None
+        tls.trust(context, server.tls_nodes_ca_file, "server.tls_nodes_ca_file")
     return context
 
 
-def common_name(request: web.Request) -> str:
-    """Of the certificate that the peer showed; "" where it showed none."""
-    transport = request.transport
-    shown = cast("_Certificate | None", transport.get_extra_info("peercert") if transport is not None else None)
-    subject = shown.get("subject", ()) if shown else ()
-    return next((value for part in subject for name, value in part if name == "commonName"), "")
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+def certificate_of(request: web.Request) -> Grant | None:
+    """What the certificate that a node showed allows it; None where it showed none that can be a node's."""
+    shown: object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    raw = shown.getpeercert(binary_form=True) if isinstance(shown, ssl.SSLObject) else None
+    if not isinstance(shown, ssl.SSLObject) or not raw:
+        return None
+    said = shown.getpeercert() or {}
+    subject = cast("_Shown", said).get("subject", ())
+    name = next((value for part in subject for key, value in part if key == "commonName"), "")
+    uris = [value for key, value in cast("_Names", said).get("subjectAltName", ()) if key == "URI"]
+    try:
+        return certified(name, hashlib.sha256(raw).hexdigest(), uris)
+    except AccessError:
+        return None

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, assert_never
 import msgspec
 from aiohttp import web
 
-from lingua_scheduler.core.access import AccessError
+from lingua_scheduler.core.access import AccessError, Grant
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
@@ -25,7 +25,7 @@ from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
-from lingua_scheduler.scheduler.door import common_name
+from lingua_scheduler.scheduler.door import certificate_of
 from lingua_scheduler.scheduler.limits import crowded, per_minute, rate_limited
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import HeldJob, NodeReply, Offer
@@ -207,10 +207,12 @@ class Nodes:
 class NodeConnection:
     """One socket of a node and its machine."""
 
-    def __init__(self, context: Context, nodes: Nodes, socket: sockets.Socket, common_name: str | None = None) -> None:
-        """`common_name`: of the certificate that the node had to show."""
+    def __init__(
+        self, context: Context, nodes: Nodes, socket: sockets.Socket, certificate: Grant | None = None
+    ) -> None:
+        """`certificate`: what the one that the node had to show allows."""
         self._context = context
-        self._common_name = common_name
+        self._certificate = certificate
         self._nodes = nodes
         self._socket = socket
         self._is_barred = False
@@ -281,22 +283,11 @@ class NodeConnection:
         self.driver.post(node.MessageArrived(message))
 
     def _admit(self, message: NodeRegister) -> NodeRegister:
-        """The registration under an id that the node's token allows. PeerError UNAUTHORIZED where there is none."""
-        if self._common_name is not None:
-            if message.node_id not in {None, "", self._common_name}:
-                raise unauthorized(AccessError("the certificate is of another node"))
-            message = msgspec.structs.replace(message, node_id=self._common_name)
-        grant = self._context.guard.node(message.token)
-        if grant is None:
-            return message
-        if not message.node_id:
-            message = msgspec.structs.replace(message, node_id=grant.node_id(ids.new_node_id()))
-        if not grant.may_be(message.node_id or ""):
-            raise unauthorized(AccessError("the token is of another node"))
-        if grant.claims.tenants:
-            tenants = grant.tenants_of(message.tenants)
-            message = msgspec.structs.replace(message, accept_public_jobs=False, tenants=tenants)
-        self._context.guard.hold(self, grant, self._token_taken_back)
+        """The registration as token and certificate allow it. PeerError UNAUTHORIZED where they do not."""
+        grants = self._context.guard.node(message.token, self._certificate)
+        for grant in reversed(grants):  # a certificate has one id, a token may have many
+            message = _allowed(message, grant)
+        self._context.guard.hold(self, grants, self._token_taken_back)
         return msgspec.structs.replace(message, token=None)
 
     def _turn_away(self, wait_ms: int) -> None:
@@ -310,7 +301,7 @@ class NodeConnection:
         self.driver.post(node.SocketClosed())
 
     def _token_taken_back(self) -> None:
-        self._bar("the token was revoked")
+        self._bar("its token or certificate was revoked")
 
     def _bar(self, why: str) -> None:
         """Told, and shown out; its jobs go elsewhere at once."""
@@ -396,6 +387,17 @@ class NodeConnection:
         self._socket.close_nowait(sockets.INTERNAL_ERROR, "internal error")
 
 
+def _allowed(message: NodeRegister, grant: Grant) -> NodeRegister:
+    """Under an id and for tenants of the grant. PeerError UNAUTHORIZED where it wants another id."""
+    if not message.node_id:
+        message = msgspec.structs.replace(message, node_id=grant.node_id(ids.new_node_id()))
+    if not grant.may_be(message.node_id or ""):
+        raise unauthorized(AccessError(f"the {'token' if grant.kid else 'certificate'} is of another node"))
+    if not grant.claims.tenants:
+        return message
+    return msgspec.structs.replace(message, accept_public_jobs=False, tenants=grant.tenants_of(message.tenants))
+
+
 def _operation(effect: StoreEffect) -> Literal["register", "heartbeat", "status", "offline"]:
     match effect:
         case node.RegisterNode():
@@ -414,8 +416,8 @@ async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> we
         return web.Response(status=503, text="this instance is leaving; connect again for another\n")
     if not context.guard.is_own_page(request):
         return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
-    named = None
-    if context.config.server.tls_nodes_ca_file and not (named := common_name(request)):
+    certificate = None
+    if context.config.server.tls_nodes_ca_file and (certificate := certificate_of(request)) is None:
         context.metrics.denied.labels("node").inc()
         return web.Response(status=403, text="nodes must show a certificate (server.tls_nodes_ca_file)\n")
     address = request.remote or ""
@@ -423,7 +425,7 @@ async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> we
         return crowded(context.metrics, wait_ms)
     try:
         socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
-        await NodeConnection(context, nodes, socket, named).run()
+        await NodeConnection(context, nodes, socket, certificate).run()
     finally:
         context.limits.leave(address)
     return socket.response

