@@ -14,6 +14,7 @@ from aiohttp import web
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, NodeId, valid_id
+from lingua_scheduler.scheduler.answers import Answer, InstanceDraining, NodeTold, Refusal
 from lingua_scheduler.scheduler.auth import audit
 from lingua_scheduler.scheduler.auth.guard import Guard, is_loopback
 from lingua_scheduler.scheduler.bus import Bus
@@ -45,7 +46,7 @@ class Control:
             return refusal
         audit.obeyed(request, self._context.guard, "drain-instance", self._context.instance_id)
         self._stop()
-        return _json({"draining": self._context.instance_id}, 202)
+        return _json(InstanceDraining(draining=self._context.instance_id), 202)
 
     async def _control_node(self, lifts: bool, request: web.Request) -> web.Response:
         if (refusal := refused(request, self._context.guard)) is not None:
@@ -54,16 +55,16 @@ class Control:
         action = "resume-node" if lifts else "drain-node"
         if drain_node(self._nodes, node_id, lifts=lifts):
             audit.obeyed(request, self._context.guard, action, node_id)
-            return _json({"node_id": node_id, "instance_id": self._context.instance_id}, 202)
+            return _json(NodeTold(node_id=node_id, instance_id=self._context.instance_id), 202)
         try:
             instance_id = await self._instance_of(node_id)
         except StoreError:
-            return _json({"error": "Redis is unreachable: where the node is connected cannot be told"}, 503)
+            return _json(Refusal(error="Redis is unreachable: where the node is connected cannot be told"), 503)
         if instance_id is None:
-            return _json({"error": f"no node {node_id!r} is registered"}, 404)
+            return _json(Refusal(error=f"no node {node_id!r} is registered"), 404)
         audit.obeyed(request, self._context.guard, action, node_id)
         self._bus.publish(instance_id, wire.DrainNode(node_id=node_id, lifts=lifts))
-        return _json({"node_id": node_id, "instance_id": instance_id}, 202)
+        return _json(NodeTold(node_id=node_id, instance_id=instance_id), 202)
 
     async def _instance_of(self, node_id: NodeId) -> InstanceId | None:
         if not valid_id(node_id):
@@ -91,17 +92,17 @@ def refused(request: web.Request, guard: Guard | None = None) -> web.Response | 
 def _refusal(request: web.Request, guard: Guard | None) -> web.Response | None:
     if guard is not None and guard.is_on:
         if (why := guard.admin(request.headers.get("Authorization", ""))) is not None:
-            response = _json({"error": f"{why}; an administrator's token is needed"}, 401)
+            response = _json(Refusal(error=f"{why}; an administrator's token is needed"), 401)
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
     elif not is_loopback(request.remote or "") or any(name in request.headers for name in _PROXY_HEADERS):
-        return _json({"error": "only programs on the instance's own machine may do this"}, 403)
+        return _json(Refusal(error="only programs on the instance's own machine may do this"), 403)
     elif not is_loopback(request.url.host or ""):
-        return _json({"error": "address the instance as localhost"}, 403)
+        return _json(Refusal(error="address the instance as localhost"), 403)
     if request.content_type != CONTENT_TYPE:
-        return _json({"error": f"the content type must be {CONTENT_TYPE}"}, 415)
+        return _json(Refusal(error=f"the content type must be {CONTENT_TYPE}"), 415)
     return None
 
 
-def _json(value: object, status: int) -> web.Response:
+def _json(value: Answer, status: int) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")

@@ -9,12 +9,14 @@ from aiohttp import web
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, valid_id
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.answers import Answer, LetterList, LetterMoved, LetterRow, Refusal
 from lingua_scheduler.scheduler.auth import audit
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import refused
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.inboxes import DeadLetter
+from lingua_scheduler.store.records import JobStory
 
 _log = get_logger("scheduler.desk")
 
@@ -38,12 +40,12 @@ class Desk:
         """The newest ones; of each what kind of message it is, about what: never what was said in it."""
         instance_id = request.match_info["instance_id"]
         if not valid_id(instance_id):
-            return answer({"error": "no such instance"}, status=404)
+            return answer(Refusal(error="no such instance"), status=404)
         try:
             letters = await self._context.store.inboxes.dead_letters(InstanceId(instance_id))
         except StoreError as error:
-            return answer({"error": f"Redis does not answer: {error}"}, status=503)
-        return answer({"dead_letters": [_row(letter) for letter in letters]})
+            return answer(Refusal(error=f"Redis does not answer: {error}"), status=503)
+        return answer(LetterList(dead_letters=[_row(letter) for letter in letters]))
 
     async def _act(self, act: Any, request: web.Request) -> web.Response:
         if (refusal := refused(request, self._context.guard)) is not None:
@@ -52,11 +54,15 @@ class Desk:
         try:
             found = valid_id(instance_id) and _is_letter_id(letter_id) and await act(InstanceId(instance_id), letter_id)
         except StoreError as error:
-            return answer({"error": f"Redis does not answer: {error}"}, status=503)
+            return answer(Refusal(error=f"Redis does not answer: {error}"), status=503)
         if found:
             action = "delete-dead-letter" if request.method == "DELETE" else "redeliver-dead-letter"
             audit.obeyed(request, self._context.guard, action, f"{instance_id} {letter_id}")
-        return answer({"letter_id": letter_id}) if found else answer({"error": "no such dead letter"}, status=404)
+        return (
+            answer(LetterMoved(letter_id=letter_id))
+            if found
+            else answer(Refusal(error="no such dead letter"), status=404)
+        )
 
     async def _redeliver(self, instance_id: InstanceId, letter_id: str) -> bool:
         """To the inbox that it came from; to this instance's where that is gone."""
@@ -70,7 +76,7 @@ class Desk:
         return await self._context.store.inboxes.delete(instance_id, letter_id)
 
 
-def answer(value: object, *, status: int = 200) -> web.Response:
+def answer(value: Answer | JobStory, *, status: int = 200) -> web.Response:
     """JSON that nobody keeps."""
     headers = {"Cache-Control": "no-store"}
     return web.Response(
@@ -78,22 +84,22 @@ def answer(value: object, *, status: int = 200) -> web.Response:
     )
 
 
-def _row(letter: DeadLetter) -> dict[str, Any]:
+def _row(letter: DeadLetter) -> LetterRow:
     try:
         message = wire.decode_bus(letter.payload)
     except msgspec.DecodeError:
         kind, about = "unreadable", {}
     else:
         kind, about = type(message).__name__, _about(message)
-    return {
-        "letter_id": letter.letter_id,
-        "given_up_at_ms": int(letter.letter_id.partition("-")[0]),
-        "written_at_ms": int(letter.entry_id.partition("-")[0] or 0),
-        "reason": letter.reason,
-        "kind": kind,
-        "bytes": len(letter.payload),
+    return LetterRow(
+        letter_id=letter.letter_id,
+        given_up_at_ms=int(letter.letter_id.partition("-")[0]),
+        written_at_ms=int(letter.entry_id.partition("-")[0] or 0),
+        reason=letter.reason,
+        kind=kind,
+        bytes=len(letter.payload),
         **about,
-    }
+    )
 
 
 def _about(message: wire.BusMessage) -> dict[str, str]:

@@ -10,6 +10,7 @@ import asyncio
 import msgspec
 from aiohttp import web
 
+from lingua_scheduler.scheduler.answers import Refusal, Tick
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import refused
 from lingua_scheduler.scheduler.desk import answer
@@ -39,7 +40,7 @@ class Feed:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """The handler of `/api/v1/feed`: `tick`, one event for each changed part, `samples`, `events`."""
         if self._viewers >= VIEWERS_MAX:
-            response = answer({"error": f"{VIEWERS_MAX} viewers watch already"}, status=503)
+            response = answer(Refusal(error=f"{VIEWERS_MAX} viewers watch already"), status=503)
             response.headers["Retry-After"] = "10"
             return response
         self._viewers += 1
@@ -81,14 +82,14 @@ class Feed:
     def _news(self, viewer: "_Viewer") -> bytes:
         """What this viewer has not been sent."""
         snapshots = self._snapshots
-        tick = {
-            "at_ms": self._context.clock.wall_ms(),
-            "age_ms": snapshots.age_ms,
-            "instance_id": self._context.instance_id,
-            "is_store_up": self._context.health.is_up,
-            "is_draining": snapshots.is_draining,
-            "may_control": viewer.may_control,
-        }
+        tick = Tick(
+            at_ms=self._context.clock.wall_ms(),
+            age_ms=snapshots.age_ms,
+            instance_id=self._context.instance_id,
+            is_store_up=self._context.health.is_up,
+            is_draining=snapshots.is_draining,
+            may_control=viewer.may_control,
+        )
         events = [_event("tick", msgspec.json.encode(tick))]
         for name, body in snapshots.parts().items():
             if viewer.seen.get(name) != body:

@@ -1,5 +1,6 @@
 """The HTTP side of the port: health, readiness, metrics, snapshots and the pages; and the two WebSocket doors."""
 
+import asyncio
 import functools
 from importlib import resources
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from aiohttp import web
 
 from lingua_scheduler.protocol.ids import JobId, valid_id
+from lingua_scheduler.scheduler import openapi
+from lingua_scheduler.scheduler.answers import Readiness, Refusal
 from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.auth.watching import only_operators
 from lingua_scheduler.scheduler.clients import serve_client
@@ -14,7 +17,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.desk import Desk, answer
 from lingua_scheduler.scheduler.feed import Feed
 from lingua_scheduler.scheduler.nodes import Nodes, serve_node
-from lingua_scheduler.scheduler.pages import add_pages, with_security_headers
+from lingua_scheduler.scheduler.pages import Handler, add_pages, with_security_headers
 from lingua_scheduler.scheduler.proxies import behind_proxies, networks
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.snapshots import PICTURES, Snapshots
@@ -28,12 +31,15 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) ->
     """All routes of the port."""
     snapshots = desk.snapshots
     trusted = networks(context.config.server.trusted_proxies)
-    app = web.Application(middlewares=[behind_proxies(trusted), with_security_headers, only_operators(context.guard)])
+    app = web.Application(
+        middlewares=[behind_proxies(trusted), with_security_headers, _errors_in_json, only_operators(context.guard)]
+    )
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", functools.partial(_ready, snapshots))
     app.router.add_get("/metrics", functools.partial(_metrics, context))
+    app.router.add_get(openapi.PATH, _openapi)
     for name in PICTURES:
         app.router.add_get(f"/api/v1/{name}", functools.partial(_snapshot, snapshots, name))
     app.router.add_get("/api/v1/jobs/{job_id}", functools.partial(_job, context.guard, snapshots))
@@ -53,11 +59,30 @@ async def _health(_: web.Request) -> web.Response:
 
 async def _ready(snapshots: Snapshots, _: web.Request) -> web.Response:
     reasons = snapshots.unready_reasons()
-    return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+    return answer(Readiness(ready=not reasons, reasons=reasons), status=503 if reasons else 200)
 
 
 async def _metrics(context: Context, _: web.Request) -> web.Response:
     return web.Response(body=context.metrics.exposition(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def _openapi(_: web.Request) -> web.Response:
+    body = await asyncio.to_thread(openapi.document_json)  # 50 ms the first time
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+@web.middleware
+async def _errors_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Under `/api/`, a path or method that does not exist is told like any other error."""
+    try:
+        return await handler(request)
+    except web.HTTPClientError as error:
+        if not request.path.startswith("/api/"):
+            raise
+        response = answer(Refusal(error=error.reason), status=error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
 
 
 async def _snapshot(snapshots: Snapshots, name: str, _: web.Request) -> web.Response:
@@ -69,11 +94,11 @@ async def _job(guard: Guard, snapshots: Snapshots, request: web.Request) -> web.
     try:
         story = await snapshots.job(JobId(job_id)) if valid_id(job_id) else None
     except StoreError as error:
-        return answer({"error": f"Redis does not answer: {error}"}, status=503)
-    if story is not None and not guard.may_see(request.headers.get("Authorization", ""), story["tenant_id"]):
+        return answer(Refusal(error=f"Redis does not answer: {error}"), status=503)
+    if story is not None and not guard.may_see(request.headers.get("Authorization", ""), story.tenant_id):
         story = None
     if story is None:
-        return answer({"error": f"no job {job_id!r}: it never was, or was over an hour ago"}, status=404)
+        return answer(Refusal(error=f"no job {job_id!r}: it never was, or was over an hour ago"), status=404)
     return answer(story)
 
 

@@ -1,21 +1,23 @@
 """What the pages and `/api/v1` show: made every two seconds in the background, so that no request costs a scan."""
 
 import asyncio
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 
-from lingua_scheduler.protocol.ids import InstanceId, JobId
+from lingua_scheduler.protocol.ids import InstanceId, JobId, SessionId
+from lingua_scheduler.scheduler.answers import FeedParts, Picture, Pictures
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.gauges import set_levels
 from lingua_scheduler.scheduler.history import History
 from lingua_scheduler.scheduler.nodes import Nodes
-from lingua_scheduler.scheduler.pictures import Fleet, pictures, shown
+from lingua_scheduler.scheduler.pictures import UNSEEN, Fleet, pictures, shown
 from lingua_scheduler.scheduler.reports import decode_report, encode_report, make_report
 from lingua_scheduler.scheduler.sessions import Sessions
 from lingua_scheduler.scheduler.tally import shortened
+from lingua_scheduler.store.records import JobStory
 
-PICTURES = ("stats", "cluster", "nodes", "sessions", "pools", "metrics", "jobs", "models")
+PICTURES = Pictures.__struct_fields__
 
 
 class Snapshots:
@@ -25,7 +27,7 @@ class Snapshots:
         self._context = context
         self._sessions = sessions
         self._nodes = nodes
-        self._pictures: dict[str, dict[str, Any]] = {}
+        self._pictures = pictures(UNSEEN)
         self._made_at_ms = 0
         self._changed = asyncio.Event()
         self._parts: dict[str, bytes] | None = None
@@ -51,9 +53,9 @@ class Snapshots:
             reasons.append("no memory for new sessions")
         return reasons
 
-    def get(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> Picture:
         """One picture by its name in `PICTURES`."""
-        return {**self._pictures.get(name, {}), "age_ms": self.age_ms}
+        return msgspec.structs.replace(getattr(self._pictures, name), age_ms=self.age_ms)
 
     def parts(self) -> dict[str, bytes]:
         """The pictures as JSON, bounded, for whoever watches; encoded once for all of them.
@@ -61,7 +63,8 @@ class Snapshots:
         What did not change is the same object as before.
         """
         if self._parts is None:
-            self._parts = {name: msgspec.json.encode(picture) for name, picture in shown(self._pictures).items()}
+            parts = shown(self._pictures)
+            self._parts = {name: msgspec.json.encode(getattr(parts, name)) for name in FeedParts.__struct_fields__}
         return self._parts
 
     async def wait_newer(self, version: int) -> None:
@@ -74,13 +77,10 @@ class Snapshots:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def job(self, job_id: JobId) -> dict[str, Any] | None:
-        """A job's story, or None where the store does not know it. Raises StoreError."""
+    async def job(self, job_id: JobId) -> JobStory | None:
+        """A job's story, its session's id shortened, or None where the store does not know it. Raises StoreError."""
         story = await self._context.store.jobs.story(job_id)
-        if story is None:
-            return None
-        told: dict[str, Any] = msgspec.to_builtins(story, str_keys=True)
-        return told | {"session_id": shortened(story.session_id)}
+        return story and replace(story, session_id=SessionId(shortened(story.session_id)))
 
     async def refresh(self) -> None:
         """Make all pictures anew. Raises StoreError."""

@@ -1,8 +1,8 @@
 """Who may look at a running fleet over HTTP: where there are keys, whoever brings an administrator's token.
 
 A job's story is also told to clients of its tenant. Open to everybody are health and readiness, the pages themselves
-(they show nothing without the rest), and which languages can be translated, which the web page asks before anybody has
-shown a token.
+(they show nothing without the rest), the description of this API, and which languages can be translated, which the web
+page asks before anybody has shown a token.
 """
 
 from aiohttp import web
@@ -11,7 +11,7 @@ from aiohttp.typedefs import Middleware
 from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.pages import Handler
 
-_OPEN = frozenset({"/api/v1/pools"})
+_OPEN = frozenset({"/api/v1/pools", "/api/v1/openapi.json"})
 _STORIES = "/api/v1/jobs/"
 
 
