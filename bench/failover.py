@@ -21,7 +21,7 @@ from pathlib import Path
 
 from aiohttp import ClientSession
 
-from bench.agents import ClientAgent, NodeAgent, Pair
+from lingua_scheduler.bench.peers import ClientAgent, NodeAgent, Pair
 from lingua_scheduler.protocol.messages import MissingResult, TranslationResult
 from lingua_scheduler.protocol.node import JobAssign
 from lingua_scheduler.runtime.config import Config, ServerConfig
@@ -47,8 +47,8 @@ class Tally:
 
 async def trial(url: str, http: ClientSession, pair: Pair, name: signal.Signals, tally: Tally) -> None:
     victim = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.agents", url, f"victim-{pair[0]}{pair[1]}-{name.name}", ":".join(pair),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "lingua_scheduler.bench.peers", url, f"victim-{pair[0]}{pair[1]}-{name.name}",
+        ":".join(pair), cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert victim.stdout is not None
     try:

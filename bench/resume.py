@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 
-from bench.agents import NodeAgent
+from lingua_scheduler.bench.peers import NodeAgent
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.node import JobAssign

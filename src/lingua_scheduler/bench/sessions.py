@@ -1,0 +1,89 @@
+"""Scenario `sessions`: speakers at their own pace, all the time or by turns.
+
+First frames alone, in rounds that alternate between the scheduler, the floor and the limit: everybody speaks and nobody
+comes to an end. Then speech as it is, sentences with finals that nodes answer: what dispatch costs beside the frames.
+"""
+
+from lingua_scheduler.bench.histogram import Histogram
+from lingua_scheduler.bench.plan import FrameKind
+from lingua_scheduler.bench.report import Report, figure, latency
+from lingua_scheduler.bench.settings import Settings
+from lingua_scheduler.bench.stand import Measured, Redis, Stand
+
+FRAMES_S = 4.0
+"""Of a round of frames alone: no utterance reaches its greatest length."""
+RATIO_TARGETS: dict[FrameKind, float] = {"json": 2.0, "binary": 2.5, "opus": 2.5}
+DISPATCH_P99_MS = 15.0
+
+
+async def run(settings: Settings) -> Report:
+    report = Report(scenario="sessions", settings=settings.told("sessions", "frames", "sentence_s", "duty", "workers"))
+    async with Stand.open(settings.workers) as stand, stand.redis() as redis:
+        report.machine["redis"] = redis.description
+        if settings.rounds:
+            await _frames_alone(stand, redis, settings, report)
+        if settings.seconds:
+            await _speech(stand, redis, settings, report)
+    return report
+
+
+async def frame_rounds(stand: Stand, redis: Redis, settings: Settings) -> dict[str, list[Measured]]:
+    """Everybody speaks, nobody comes to an end; by server. Each round begins with another one.
+
+    A server serves one round only: a scheduler whose clients have gone has work with what they left.
+    """
+    starts = {"scheduler": lambda: stand.scheduler(redis), "floor": stand.floor, "limit": stand.limit}
+    measured: dict[str, list[Measured]] = {name: [] for name in starts}
+    for number in range(settings.rounds):
+        turn = number % len(starts)
+        for name in [*starts][turn:] + [*starts][:turn]:
+            async with starts[name]() as server:
+                if server is not None:
+                    plan = settings.plan(server, sentence_ticks=0, nodes=0, warm_s=1.0, seconds=FRAMES_S)
+                    measured[name].append(await stand.load(server, plan))
+        await redis.client.call("FLUSHALL")
+    return measured
+
+
+async def _frames_alone(stand: Stand, redis: Redis, settings: Settings, report: Report) -> None:
+    rounds = await frame_rounds(stand, redis, settings)
+    costs = {name: [one.cpu_us_per_frame for one in measured] for name, measured in rounds.items()}
+    path = figure("CPU of a frame", "µs", costs["scheduler"], costs["floor"])
+    path.ratio_target = RATIO_TARGETS[settings.frames]
+    report.figures.append(path)
+    if costs["limit"]:
+        report.figures.append(figure("floor (aiohttp, decode, append)", "µs", costs["floor"], costs["limit"]))
+        report.figures.append(figure("limit (epoll loop in C)", "µs", costs["limit"]))
+    for measured in rounds.values():
+        for one in measured:
+            report.add_errors(one.outcome.errors)
+
+
+async def _speech(stand: Stand, redis: Redis, settings: Settings, report: Report) -> None:
+    async with stand.scheduler(redis, settings.workers) as scheduler:
+        measured = await stand.load(scheduler, settings.plan(scheduler), redis)
+    outcome = measured.outcome
+    report.add_errors(outcome.errors)
+    add_speech(report, measured)
+    report.latencies.append(
+        latency("dispatch: end of speech → node", Histogram.load(outcome.dispatch), {"p99": DISPATCH_P99_MS})
+    )
+
+
+def add_speech(report: Report, measured: Measured) -> None:
+    """What every scenario with speech tells."""
+    outcome = measured.outcome
+    count = max(1, outcome.utterances)
+    report.figures += [
+        figure("cores used by the server", "", [measured.server_load]),
+        figure("CPU, all of it, per frame", "µs", [measured.cpu_us_per_frame]),
+        figure("CPU, all of it, per utterance", "µs", [measured.cpu_us_per_utterance]),
+        figure("CPU of Redis per utterance", "µs", [measured.redis.cpu_s / count * 1e6]),
+        figure("scripts run per utterance", "", [measured.redis.calls.get("evalsha", 0) / count]),
+    ]
+    report.notes.append(
+        f"{outcome.frames:,} frames and {outcome.utterances:,} utterances in {outcome.seconds:g} s; the load used "
+        f"{outcome.load_cpu_s / (outcome.seconds + 2):.2f} cores and connected in {outcome.connect_s:.1f} s"
+    )
+    report.latencies.append(latency("result: node → client", Histogram.load(outcome.result)))
+    report.latencies.append(latency("(the load's own lateness)", Histogram.load(outcome.late)))
