@@ -57,3 +57,12 @@ async def test_limits_hold_for_the_client_and_not_for_the_proxy(narrow: Schedule
         assert refused.value.status == 429
         await one.close()
         await two.close()
+
+
+async def test_an_instance_that_leaves_says_so_before_the_handshake(scheduler: Scheduler):
+    """Story: it took the WebSocket and refused the session in it, when no proxy could try another instance any more."""
+    scheduler.sessions.drain(1000)
+    async with ClientSession() as http:
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await http.ws_connect(f"{scheduler.url}/ws/session")
+    assert refused.value.status == 503

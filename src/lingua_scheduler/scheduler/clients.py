@@ -296,6 +296,8 @@ def foreign_page(context: Context) -> web.Response:
 
 async def serve_client(context: Context, sessions: Sessions, request: web.Request) -> web.StreamResponse:
     """The handler of `/ws/session`."""
+    if sessions.is_draining:  # before the handshake: a proxy may still try the next instance
+        return web.Response(status=503, text="this instance is leaving; connect again for another\n")
     if not context.guard.is_own_page(request):
         return foreign_page(context)
     address = request.remote or ""

@@ -358,7 +358,7 @@ class Sessions:
         self.rooms: Rooms
         self.resumes: Resumes
         """Set by the composition root."""
-        self._is_draining = False
+        self.is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._by_id: dict[SessionId, SessionActor] = {}
@@ -387,7 +387,7 @@ class Sessions:
 
     async def open(self, opening: Opening) -> tuple[SessionActor, SessionInitAck]:
         """A new session and what to tell its client. It opens even where no node serves it, or Redis is away."""
-        if self._is_draining:
+        if self.is_draining:
             raise PeerError(ErrorCode.NODE_UNAVAILABLE, "this instance is leaving; connect again for another")
         speaker = opening.speaker
         await self.shares.open(speaker.tenant_id)
@@ -444,7 +444,7 @@ class Sessions:
 
     def drain(self, time_left_ms: int) -> None:
         """No new sessions; those that are open are told to move and finish what they have."""
-        self._is_draining = True
+        self.is_draining = True
         for actor in self.all():
             actor.post(session.DrainStarted(time_left_ms))
 
