@@ -122,6 +122,20 @@ DEFENCES = (
         f"{AUTH}::its_own_node_alone",
     ),
     Defence(
+        "a node answers another's job",
+        "scheduler/bus.py",
+        "if not self._bus.is_with(JobId(report.job_id), node_id):",
+        "if False:",
+        f"{ISOLATION}::takes_it_from_nobody",
+    ),
+    Defence(
+        "a node answers another's job",
+        "scheduler/orphans.py",
+        "if story.node_id != node_id:",
+        "if False:",
+        f"{ISOLATION}::owner_is_gone",
+    ),
+    Defence(
         "room codes are guessed",
         "core/rooms/room.py",
         'return f"{tenant_id}/{digits}" if tenant_id else digits',
@@ -162,6 +176,13 @@ DEFENCES = (
         "if is_private and",
         "if false and is_private and",
         f"{ISOLATION}::serves_nobody_else or names_the_tenants",
+    ),
+    Defence(
+        "a node hears tenants",
+        "scheduler/previews.py",
+        "if registration.tenants is not None and",
+        "if False and",
+        f"{ISOLATION}::reads_nobody_else",
     ),
     Defence(
         "floods of connections",

@@ -1,14 +1,21 @@
 """What belongs to a tenant is nobody else's: rooms, jobs, stories, pictures; and nodes that serve it alone."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
 from lingua_scheduler.protocol import messages as wire
+from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.scheduler.routes import Routes
+from lingua_scheduler.store.embedded import EmbeddedRedis
 from tests.scheduler.conftest import QUICK
 from tests.support.peers import ClientPeer, Peers
 from tests.support.tokens import KeyFile
@@ -137,3 +144,81 @@ async def test_a_waiting_job_is_not_offered_to_a_node_of_others(peers: Peers, ke
 async def _waiting(scheduler: Scheduler) -> bool:
     client = scheduler.context.store.client
     return any([await client.call("ZCARD", f"lingua:v1:queue:en:pt{end}") for end in ("", "!")])
+
+
+async def test_a_node_of_some_tenants_reads_nobody_else_along(peers: Peers, keys: KeyFile):
+    """Speech was shown to every node that reads along, also to one whose token names other tenants.
+
+    The public node is made the busier one, so that the private one would be chosen.
+    """
+    private, public = await peers.node(), await peers.node()
+    reads = {"advanced_features": [node_wire.JOB_PREVIEW]}
+    streaming: dict[str, Any] = {"enable_streaming_asr": True, "partial_update_interval_ms": 200}
+    await private.register("n1", token=keys.node("n1", tenants=("acme",)), capacity=64, **reads)
+    await public.register("n2", token=keys.node("n2"), capacity=1, **reads)
+    first, second, owner = await peers.client(), await peers.client(), await peers.client()
+    for client, node in ((first, public), (second, public), (owner, private)):
+        await client.open(token=keys.client("acme" if client is owner else "other"), **streaming)
+        shown = asyncio.create_task(node.wait_for(node_wire.JobPreview))
+        while not shown.done():
+            await client.speak(100, is_final=False)
+            await asyncio.wait([shown], timeout=0.05)
+        assert (await shown).session_id == client.session_id
+
+
+async def test_a_stranger_to_a_job_takes_it_from_nobody(
+    peers: Peers, keys: KeyFile, config: Config, redis: EmbeddedRedis
+):
+    """Two ways in which a node could end another's job, each where the job's session is on another instance.
+
+    What it reported made the instance forget the job, so that the answer had to be looked for; and a failure that it
+    reported of a job whose owner was gone took the job from the node that had it.
+    """
+    async with Scheduler.start(config, redis.url) as elsewhere, Peers.of(elsewhere.url) as others:
+        liar, worker = await peers.node(), await peers.node()
+        await liar.register("n2", token=keys.node("n2"), accept_public_jobs=False)
+        await worker.register("n1", token=keys.node("n1"))
+        client = await opened(others, keys, "acme")
+        await client.speak(400)
+        job = await worker.take_job()
+        store = elsewhere.context.store
+        for success in (True, False):
+            await liar.answer(job, "lies", success=success)
+        await liar.send(node_wire.NodeDrain(node_id="n2", reason="read to here"))
+
+        async def is_read() -> bool:
+            return any(one.node_id == "n2" and one.status == "draining" for one in await store.nodes.snapshot())
+
+        await wait_until(is_read, "the lies to be read")
+        await worker.answer(job, "truth")
+        assert (await client.wait_for(wire.TranslationResult)).text_asr == "truth"
+
+
+async def test_a_stranger_does_not_fail_a_job_whose_owner_is_gone(
+    peers: Peers, keys: KeyFile, scheduler: Scheduler, config: Config, redis: EmbeddedRedis
+):
+    """Whoever looks after results that nobody here waits for asked which attempt they are of, and not of whom."""
+    async with AsyncExitStack() as gone:
+        elsewhere = await gone.enter_async_context(Scheduler.start(config, redis.url))
+        others = await gone.enter_async_context(Peers.of(elsewhere.url, elsewhere.context.store))
+        liar, worker = await peers.node(), await others.node()
+        await liar.register("n2", token=keys.node("n2"), accept_public_jobs=False)
+        await worker.register("n1", token=keys.node("n1"))
+        client = await others.client()
+        await client.open(token=keys.client("acme"), protocol_version="1.1")
+        await client.speak(400)
+        job = await worker.take_job()
+        store = scheduler.context.store
+        result = node_wire.JobResult(
+            job_id=job.job_id, attempt_id=job.attempt_id, node_id="n2", session_id=job.session_id,
+            utterance_index=0, success=False, trace_id=job.trace_id,
+        )  # fmt: skip
+        here = scheduler.nodes.owners
+        assert isinstance(here, Routes)
+        here.orphan_for(NodeId("n2"), result, elsewhere.context.instance_id)
+        await wait_until(lambda: here._orphans._open == 0, "the result to be looked after")
+        story = await store.jobs.story(JobId(job.job_id))
+        assert story is not None
+        assert (story.status, story.node_id) == ("assigned", "n1")
+        await worker.answer(job)
+        await client.wait_for(wire.TranslationResult)

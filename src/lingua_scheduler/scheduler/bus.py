@@ -57,6 +57,8 @@ class Local(Protocol):
 
     def slot_freed_for(self, message: wire.SlotFreed) -> None: ...
 
+    def refuse(self, node_id: NodeId, report: JobReport) -> None: ...
+
     def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None: ...
 
     def session_moved_for(self, message: wire.SessionMoved) -> None: ...
@@ -75,6 +77,9 @@ class RemoteOwner:
 
     def report(self, node_id: NodeId, report: JobReport) -> None:
         message = wire.ReportJob(node_id=node_id, report=report)
+        if not self._bus.is_with(JobId(report.job_id), node_id):
+            self._bus.local.refuse(node_id, report)
+            return
         if isinstance(report, JobResult | JobReject):
             self._bus.forget_job(JobId(report.job_id))
         if isinstance(report, JobResult):
@@ -132,6 +137,11 @@ class Bus:
         """Whose job this is, if it came from another instance."""
         remote = self._remote_jobs.get(job_id)
         return remote.owner if remote else None
+
+    def is_with(self, job_id: JobId, node_id: NodeId) -> bool:
+        """Whether a job of another instance is with the node, as far as is known here."""
+        remote = self._remote_jobs.get(job_id)
+        return remote is not None and remote.node_id == node_id
 
     def node_of(self, job_id: JobId) -> NodeId:
         """Where a job of another instance is."""

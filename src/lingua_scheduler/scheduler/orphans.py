@@ -86,6 +86,8 @@ class Orphans:
         story = await store.jobs.story(job_id)
         if story is None or story.attempt != result.attempt_id or story.status in _FINAL:
             return True
+        if story.node_id != node_id:
+            return True  # a stranger to the job: its failure would take it from the node that has it
         owner = await store.sessions.owner(story.session_id)
         if owner is None:
             await self._finish(node_id, result, story, gone)

@@ -105,7 +105,7 @@ class Previews:
 
     def _choose(self, speaker: Speaker, tgt_lang: Language) -> Registered | None:
         pairs = directed_pairs(speaker, tgt_lang)
-        able = [one for one in self._nodes.all() if _can(one.registration, pairs) and self._is_good(one)]
+        able = [one for one in self._nodes.all() if _may(one.registration, speaker, pairs) and self._is_good(one)]
         if not able:
             return None
         busy = Counter(shown.node.registration.node_id for shown in self._by_session.values())
@@ -115,7 +115,10 @@ class Previews:
         return self._nodes.get(node.registration.node_id) is node and node.connection.status == "ready"
 
 
-def _can(registration: Registration, pairs: tuple[tuple[Language, Language], ...]) -> bool:
+def _may(registration: Registration, speaker: Speaker, pairs: tuple[tuple[Language, Language], ...]) -> bool:
+    """Whether the node may hear the speaker, and can read along."""
+    if registration.tenants is not None and speaker.tenant_id not in registration.tenants:
+        return False
     languages = registration.languages
     if registration.protocol != 2 or JOB_PREVIEW not in (registration.message.advanced_features or ()):
         return False

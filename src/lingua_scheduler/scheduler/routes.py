@@ -130,6 +130,9 @@ class Routes:
         if isinstance(report, JobResult):
             self._orphans.look_after(node_id, report)
 
+    def refuse(self, node_id: NodeId, report: JobReport) -> None:
+        self._nodes.refuse_report(node_id, report)
+
     def orphan_for(self, node_id: NodeId, result: JobResult, gone: InstanceId | None = None) -> None:
         self._orphans.look_after(node_id, result, gone=gone)
 
