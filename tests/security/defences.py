@@ -178,6 +178,20 @@ DEFENCES = (
         f"{ISOLATION}::serves_nobody_else or names_the_tenants",
     ),
     Defence(
+        "a bearer says more",
+        "core/allowances.py",
+        "return self._used_ms + told_ms + self._new_ms >= self._max_ms",
+        "return False",
+        f"{TENANTS}::token_holds",
+    ),
+    Defence(
+        "a bearer says more",
+        "store/scripts/spend_allowance.lua",
+        "'used_ms', audio_ms)",
+        "'used_ms', 0)",
+        f"{TENANTS}::token_holds",
+    ),
+    Defence(
         "a node hears tenants",
         "scheduler/previews.py",
         "if registration.tenants is not None and",

@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.shares import DAY_MS, Share
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.protocol.ids import TenantId
+from lingua_scheduler.protocol.ids import InstanceId, TenantId
 from lingua_scheduler.protocol.node import JobAssign
 from lingua_scheduler.runtime.config import Config, TenantConfig, load_config
 from lingua_scheduler.scheduler.app import Scheduler
@@ -124,9 +125,9 @@ async def test_who_has_had_his_jobs_waits_and_nobody_else_does(keys: KeyFile, re
         await other.wait_for(wire.TranslationResult)
 
 
-def whole(client: ClientPeer, index: int) -> wire.UtteranceMessage:
+def whole(client: ClientPeer, index: int, seconds: float = 0.1) -> wire.UtteranceMessage:
     """A job for sure: no silence decides where it ends."""
-    audio = codec.encode_audio(bytes(3200))
+    audio = codec.encode_audio(bytes(int(seconds * 16_000) * 2))
     return wire.UtteranceMessage(
         session_id=client.session_id, utterance_index=index, manual_cut=True, src_lang="en", tgt_lang="pt", audio=audio,
         audio_format="pcm16", sample_rate=16_000,
@@ -161,6 +162,80 @@ async def test_minutes_are_counted_by_what_was_said(keys: KeyFile, redis: Embedd
         wait_ms = await told_when(client)
         assert wait_ms <= 2100 * 1440, "two seconds and some padding too much, at a minute a day"
         assert await refused(await peers.client(), token) > 2000
+
+
+async def test_a_token_holds_so_many_minutes_in_the_fleet(keys: KeyFile, redis: EmbeddedRedis):
+    """Who has used them up is told, opens nothing, and still gets what was said; others of the tenant speak on."""
+    config, token = keys.config(QUICK), keys.client("acme", audio_minutes=1)
+    async with served(config, redis) as (scheduler, here), served(config, redis) as (_, there):
+        node = await here.node()
+        await node.register("n1", token=keys.node("n1"), capacity=64)
+        client, elsewhere, late, other = [await one.client() for one in (here, there, there, here)]
+        ack = await client.open(token=token, protocol_version="1.1")
+        await elsewhere.open(token=token)
+        for index in range(4):
+            await client.send(whole(client, index, 9))
+        await elsewhere.send(whole(elsewhere, 0, 9))
+        await elsewhere.send(whole(elsewhere, 1, 9))
+        jobs = [await node.take_job() for _ in range(6)]
+        assert jobs
+
+        async def is_used_up() -> bool:
+            return (await scheduler.context.store.allowances.spend("acme-1", InstanceId("x"), 1, 0, 1000)) == 54_000
+
+        await wait_until(is_used_up, "54 seconds to be known")
+        await client.send(whole(client, 4, 9))
+        await node.take_job()
+        for one in (client, elsewhere):
+            await told_that_it_is_used_up(one)
+        await late.send(wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lang="pt", token=token))
+        assert (await late.wait_for(wire.ErrorMessage)).code is ErrorCode.UNAUTHORIZED
+        assert await late.wait_closed() == 4003
+        await client.ws.close()
+        again = await here.client()
+        await again.send(
+            wire.SessionResume(
+                session_id=client.session_id, resume_token=ack.resume_token or "", last_result_seq=0, token=token
+            )
+        )
+        await again.wait_for(wire.SessionResumeAck)
+        for job in jobs:
+            await node.answer(job)
+        await again.wait_for(wire.TranslationResult)
+        await other.open(token=keys.client("acme", jti="acme-2"))
+        await other.send(whole(other, 0))
+        await node.wait_for(JobAssign, lambda job: job.session_id == other.session_id)
+
+
+async def told_that_it_is_used_up(client: ClientPeer) -> None:
+    """Speak until the answer is that the token's minutes are used up: an instance hears of others' use with its own."""
+
+    async def hears() -> bool:
+        await client.send(whole(client, 100 + len(client.received)))
+        await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=len(client.received)))
+        await client.wait_for(wire.ServerHeartbeat)
+        return any(
+            one.code is ErrorCode.UNAUTHORIZED and "minutes" in one.message
+            for one in client.received
+            if isinstance(one, wire.ErrorMessage)
+        )
+
+    await wait_until(hears, "the word that the minutes are used up")
+
+
+def test_an_allowance_is_told_once_and_told_until_heard():
+    allowance = Allowance("t", 1, 0)
+    allowance.use(50_000)
+    told = allowance.tell(1)
+    allowance.use(9000)
+    assert allowance.tell(2) == told == (1, 50_000)
+    assert not allowance.is_used_up
+    allowance.heard(told, 51_000)
+    assert allowance.is_used_up, "51 s of the fleet, 9 s that it does not know"
+    assert allowance.is_news
+    allowance.heard(allowance.tell(3), 60_000)
+    assert not allowance.is_news
+    assert allowance.is_used_up
 
 
 def test_what_was_used_is_told_once_and_told_until_heard():

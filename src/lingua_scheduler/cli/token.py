@@ -42,6 +42,9 @@ def add_parser(commands: arguments.Commands) -> None:
     client = _kind(kinds, "client", "make a token to speak and listen with", _CLIENT)
     client.add_argument("--tenant", required=True, metavar="ID", help="whose sessions they are")
     client.add_argument("--scopes", type=_scopes, default=("session", "room"), metavar="LIST", help="session,room")
+    client.add_argument(
+        "--minutes", type=arguments.natural, default=0, metavar="N", help="of audio in all (default: as its tenant may)"
+    )
     client.add_argument("--languages", type=_languages, default=(), metavar="LIST", help="no others (default: all)")
     node = _kind(kinds, "node", "make a token to work with", _NODE)
     node.add_argument(
@@ -123,6 +126,7 @@ def _claims(args: argparse.Namespace) -> "Claims":
         tenant=getattr(args, "tenant", ""),
         scopes=getattr(args, "scopes", ()),
         languages=getattr(args, "languages", ()),
+        audio_minutes=getattr(args, "minutes", 0),
         node=getattr(args, "node", ""),
         tenants=getattr(args, "tenants", ()),
     )

@@ -12,6 +12,8 @@ Kind = Literal["client", "node", "admin"]
 Scope = Literal["session", "room"]
 
 TOKEN_CHARS_MAX = 4096
+MINUTES_MAX = 10_000_000
+"""Some twenty years: whatever counts them counts exactly."""
 LEEWAY_S = 5
 """What the clocks of two machines may differ by."""
 SUBPROTOCOL_NAME = "lingua"
@@ -42,6 +44,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scopes: tuple[Scope, ...] = ()
     languages: tuple[str, ...] = ()
     """client: spoken or listened to; empty: all."""
+    audio_minutes: int = 0
+    """client: of the jobs of all its sessions together; 0: as much as its tenant may."""
     tenants: tuple[str, ...] = ()
     """node: whose jobs alone it may be given; empty: everybody's."""
     node: str = ""
@@ -106,6 +110,7 @@ def check_shape(claims: Claims) -> None:
         case "client":
             is_whole = valid_id(claims.tenant) and bool(claims.scopes)
             is_whole = is_whole and all(language(code) is not None for code in claims.languages)
+            is_whole = is_whole and 0 <= claims.audio_minutes <= MINUTES_MAX
         case "node":
             name = claims.node.removesuffix(WILDCARD)
             is_whole = valid_id(name) if name else claims.node == WILDCARD

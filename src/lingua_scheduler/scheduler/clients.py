@@ -9,6 +9,7 @@ import asyncio
 from aiohttp import web
 
 from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
+from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
@@ -16,6 +17,7 @@ from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import SessionId, TraceId, valid_id
 from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.scheduler.allowances import check
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.limits import Pace, crowded, rate_limited
@@ -23,6 +25,9 @@ from lingua_scheduler.scheduler.opening import read_opening, read_utterance
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 
 _log = get_logger("scheduler.clients")
+
+TOLD_AGAIN_MS = 5000
+"""Whoever speaks on although nothing brings his minutes back is told so this often."""
 
 RoomMessage = (
     wire.RoomCreate
@@ -159,9 +164,7 @@ class ClientConnection:
 
     async def _on_frame(self, frame: str | bytes) -> None:
         message = codec.decode_client(frame)
-        if self._sessions.shares.is_used and isinstance(
-            message, wire.AudioChunk | codec.BinaryChunk | wire.UtteranceMessage
-        ):
+        if isinstance(message, wire.AudioChunk | codec.BinaryChunk | wire.UtteranceMessage):
             await self._check_share()
         match message:
             case wire.AudioChunk() | codec.BinaryChunk():
@@ -188,16 +191,17 @@ class ClientConnection:
                 await self._on_room(message)
 
     async def _check_share(self) -> None:
-        """PeerError RATE_LIMITED, without a word where it was told already: its tenant has used up what it may."""
-        if self._actor is None:
+        """PeerError where its tenant or token has used up what it may; without a word where it was told already."""
+        if self._actor is None or not (self._sessions.shares.is_used or self._actor.allowance):
             return
         try:
+            check(self._actor.allowance)
             await self._sessions.shares.hear(self._actor.opening.speaker.tenant_id)
         except PeerError as error:
             now_ms = self._context.clock.now_ms()
             if now_ms < self._told_until_ms:
                 raise _SilenceError from None
-            self._told_until_ms = now_ms + (error.retry_after_ms or 0)
+            self._told_until_ms = now_ms + (error.retry_after_ms or TOLD_AGAIN_MS)
             raise
 
     def _on_chunk(self, chunk: wire.AudioChunk | codec.BinaryChunk) -> None:
@@ -233,9 +237,11 @@ class ClientConnection:
         self._context.limits.check_new_session(len(self._sessions))
         grant = self._admit(init.token)
         self._check_languages(*_languages(init))
+        allowance = await self._sessions.shares.allowances.of(grant)
+        check(allowance)
         opening = read_opening(init, ids.new_session_id(), trace_id, grant)
         actor, ack = await self._sessions.open(opening)
-        self._attach(actor)
+        self._attach(actor, allowance)
         self.send(ack)
         # Tells of an outage that is under way, and starts the idle clock of a client that never says more than this.
         actor.post(session.DependencyChanged(self._context.health.is_up))
@@ -246,14 +252,14 @@ class ClientConnection:
         grant = self._admit(message.token, resumes=True)
         holder = grant.tenant_id if grant is not None else ""
         actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token, holder)
-        self._attach(actor)
+        self._attach(actor, await self._sessions.shares.allowances.of(grant))
         actor.post(session.Resumed(message.last_result_seq, token))
         await self._sessions.rooms.adopt(actor)
 
-    def _attach(self, actor: SessionActor) -> None:
+    def _attach(self, actor: SessionActor, allowance: Allowance | None) -> None:
         if isinstance(actor.client, ClientConnection):
             actor.client.taken_over()
-        actor.client = self
+        actor.client, actor.allowance = self, allowance
         self._actor = actor
         self._closed_session = None
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, assert_never
 
+from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.machine import JobsMachine
 from lingua_scheduler.core.jobs.phases import Phase
@@ -98,6 +99,7 @@ class SessionActor:
         """The token of the last resume, until the client has shown that it read the one which replaces it."""
         self.session_id = opening.speaker.session_id
         self.client: Client | None = None
+        self.allowance: Allowance | None = None
         self.is_ended = False
         self.is_replaced = False
         """Another instance goes on with it."""
@@ -227,7 +229,7 @@ class SessionActor:
                 self._registry.own_job(spec.job_id, self)
                 if self.record is not None:
                     self.record.began()
-                self._registry.shares.used(spec.speaker.tenant_id, spec.utterance.duration_ms)
+                self._registry.shares.used(spec.speaker.tenant_id, spec.utterance.duration_ms, self.allowance)
                 self._witness.cut(spec)
                 if not spec.is_for_room:
                     self._registry.rooms.spoke(self.session_id)

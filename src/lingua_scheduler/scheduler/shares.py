@@ -6,12 +6,14 @@ quotas are those of this instance alone: service comes before accounts. Tenants 
 
 import asyncio
 
+from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.shares import DAY_MS, JOBS_BURST_MS, Quota, Share, Told, is_limited
 from lingua_scheduler.protocol.ids import InstanceId, TenantId
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, TenantConfig
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
+from lingua_scheduler.scheduler.allowances import Allowances
 from lingua_scheduler.scheduler.limits import FULL_RETRY_MS, rate_limited
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import Word
@@ -38,6 +40,8 @@ class Shares:
         self._scope = scope
         self._by_tenant: dict[TenantId, Share] = {}
         self._is_running = False
+        self.allowances = Allowances(me, store, clock, scope)
+        """Of tokens, beside those of their tenants."""
 
     @property
     def is_used(self) -> bool:
@@ -84,8 +88,10 @@ class Shares:
         if (share := self._by_tenant.get(tenant_id)) is not None:
             share.sessions -= 1
 
-    def used(self, tenant_id: TenantId, audio_ms: int) -> None:
+    def used(self, tenant_id: TenantId, audio_ms: int, allowance: Allowance | None = None) -> None:
         """A job of so much audio began."""
+        if allowance is not None:
+            self.allowances.used(allowance, audio_ms)
         if (share := self._by_tenant.get(tenant_id)) is not None:
             share.use(1, audio_ms)
 

@@ -204,6 +204,13 @@ KEY_TABLE: tuple[Key, ...] = (
         "jobs_ms and audio_ms (until when what was used is paid for), and for each instance alive, sessions, round",
     ),
     Key(
+        "lingua:v1:allowance:<token>",
+        "hash",
+        "2 days after the token's end",
+        "the instances where sessions of a token with audio minutes are; expires",
+        "used_ms of audio, and for each instance the round that it told last",
+    ),
+    Key(
         "scheduler:session:<session>",
         "hash",
         "300 s after last use; of protocol 1.1 the resume window and 30 s, renewed",

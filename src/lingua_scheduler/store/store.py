@@ -4,6 +4,7 @@ import contextlib
 import random
 from collections.abc import AsyncGenerator, Callable
 
+from lingua_scheduler.store.allowances import AllowanceStore
 from lingua_scheduler.store.client import RedisClient, ScriptRunner
 from lingua_scheduler.store.inboxes import Inboxes
 from lingua_scheduler.store.instances import InstanceStore
@@ -33,6 +34,7 @@ class Store:
         self.inboxes = Inboxes(run)
         self.rooms = RoomStore(run)
         self.shares = ShareStore(run)
+        self.allowances = AllowanceStore(run)
 
     @staticmethod
     @contextlib.asynccontextmanager

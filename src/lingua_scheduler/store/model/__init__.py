@@ -7,6 +7,7 @@ each question is answered from what is true of all nodes. A test runs both in lo
 
 from collections.abc import Callable
 
+from lingua_scheduler.store.model.allowances import AllowanceModel
 from lingua_scheduler.store.model.instances import InstanceModel
 from lingua_scheduler.store.model.jobs import JobModel
 from lingua_scheduler.store.model.nodes import NodeModel
@@ -27,6 +28,7 @@ class StoreModel:
         self.instances = InstanceModel(self.world)
         self.rooms = RoomModel(self.world)
         self.shares = ShareModel(self.world)
+        self.allowances = AllowanceModel()
 
 
 __all__ = ["StoreModel"]
