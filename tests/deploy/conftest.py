@@ -50,6 +50,21 @@ def dashboard_queries() -> dict[str, list[str]]:
     }
 
 
+def adapter_rules() -> dict[str, list[dict[str, Any]]]:
+    """`custom` and `external`, as the metrics adapter of Kubernetes gets them."""
+    rules = yaml.safe_load((DEPLOY / "helm/prometheus-adapter.yaml").read_text("utf-8"))["rules"]
+    return {kind: rules[kind] for kind in ("custom", "external")}
+
+
+def adapter_queries() -> list[str]:
+    """As Prometheus would get them, for all of a fleet."""
+    filled: list[str] = []
+    for rule in (one for rules in adapter_rules().values() for one in rules):
+        text = rule["metricsQuery"].replace("<<.Series>>", rule["seriesQuery"].partition("{")[0])
+        filled.append(text.replace("<<.LabelMatchers>>", "").replace("<<.GroupBy>>", "instance"))
+    return filled
+
+
 def metric_names(expression: str) -> set[str]:
     return set(re.findall(r"\b(?:lingua|process)_[a-z_]+", expression))
 

@@ -10,11 +10,21 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
+from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.runtime.metrics_doc import names
 from lingua_scheduler.scheduler.app import Scheduler
-from tests.deploy.conftest import DEPLOY, DOCS, alerts, checked, dashboard_queries, metric_names, program
+from tests.deploy.conftest import (
+    DEPLOY,
+    DOCS,
+    adapter_queries,
+    alerts,
+    checked,
+    dashboard_queries,
+    metric_names,
+    program,
+)
 from tests.support import Processes, free_port, wait_until
-from tests.support.peers import Peers
+from tests.support.peers import NodePeer, Peers
 
 RULES = DEPLOY / "prometheus/alerts.yml"
 
@@ -151,7 +161,9 @@ def prometheus(scheduler: Scheduler, processes: Processes, tmp_path: Path) -> st
     server = program("prometheus")
     config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text("utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES)]
+    # What takes minutes to be sure of is decided within seconds here.
+    quick = re.sub(r"\[\d+m\]", "[15s]", re.sub(r"for: \d+m", "for: 1s", RULES.read_text("utf-8")))
+    (tmp_path / "alerts.yml").write_text(quick, "utf-8")
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [scheduler.url.removeprefix("http://")]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
     port = free_port()
@@ -191,8 +203,36 @@ async def test_a_real_prometheus_loads_the_rules_and_answers_every_panel(
         loaded = [rule for group in rules["groups"] for rule in group["rules"]]
         assert {rule["name"] for rule in loaded} == FIRING.keys()
         assert [rule["name"] for rule in loaded if rule["health"] not in {"ok", "unknown"}] == []
-        queries = [query for part in dashboard_queries().values() for query in part]
+        queries = [query for part in dashboard_queries().values() for query in part] + adapter_queries()
         answers = await asyncio.gather(*(ask(http, f"{prometheus}/api/v1/query", query=query) for query in queries))
         assert [query for query, answer in zip(queries, answers, strict=True) if answer is None] == []
         silent = [query for query, answer in zip(queries, answers, strict=True) if not answer["result"]]
         assert [query for query in silent if "rate(" not in query] == []
+
+
+async def test_a_real_alert_fires_when_speech_is_lost(prometheus: str, scheduler: Scheduler, peers: Peers):
+    nodes, client = (await peers.node(), await peers.node()), await peers.client()
+    for number, node in enumerate(nodes):
+        await node.register(f"node-{number}")
+    await client.open()
+    firing = 'ALERTS{alertname="LinguaSpeechLost",alertstate="firing"}'
+    async with ClientSession() as http:
+
+        async def is_scraped() -> bool:
+            found = await ask(http, f"{prometheus}/api/v1/query", query="sum(lingua_job_outcomes_total)")
+            return bool(found) and bool(found["result"])
+
+        await wait_until(is_scraped, "the counts of before in Prometheus")
+        await client.speak(400)
+        fault = node_wire.NodeFault(code="PROCESSING_ERROR", message="no")
+
+        async def refuse(node: NodePeer) -> None:
+            await node.answer(await node.take_job(), success=False, text_asr=None, text_translated=None, error=fault)
+
+        await asyncio.gather(*map(refuse, nodes))  # whom two nodes cannot help is given up
+
+        async def is_firing() -> bool:
+            found = await ask(http, f"{prometheus}/api/v1/query", query=firing)
+            return bool(found) and bool(found["result"])
+
+        await wait_until(is_firing, "the alert", 30)
