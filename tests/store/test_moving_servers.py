@@ -10,10 +10,11 @@ from lingua_scheduler.runtime.config import ConfigError, RedisConfig
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.cluster import Cluster, slot_of
 from lingua_scheduler.store.configured import finder_of, keys_of
+from lingua_scheduler.store.connection import RedisConnection
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.keys import Keys
 from lingua_scheduler.store.sentinel import Sentinels
-from lingua_scheduler.store.servers import Finder
+from lingua_scheduler.store.servers import Endpoint, Finder
 from lingua_scheduler.store.store import Store
 from lingua_scheduler.store.streams import Inbox
 from tests.redis_groups import QUICK_MS, RedisCluster, SentinelGroup, Server
@@ -130,6 +131,42 @@ async def test_a_slot_moves_under_load(cluster: RedisCluster):
         assert await store.client.call("CLUSTER", "MYID") == await target.ask("CLUSTER", "MYID")
 
 
+async def test_a_connection_made_for_a_slot_that_has_moved_meanwhile_does_not_stay(
+    cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+):
+    """A command was pointed aside; before the connection to there was made, another learnt that the slot had moved.
+
+    Whoever learns that closes what was made to ask aside: later nobody did, and a descriptor stayed open for good.
+    """
+    target = next(server for server in cluster.masters if server is not cluster.owner("lingua"))
+    half_way, may_connect = asyncio.Event(), asyncio.Event()
+    async with RedisClient.open(cluster.finder(), timeout_ms=30_000) as client:
+        await client.call("SET", "{lingua}:x", "1")
+        open_, connecting = client._open, asyncio.Event()
+        made: list[RedisConnection] = []
+
+        async def open_when_told(endpoint: Endpoint) -> RedisConnection:
+            connecting.set()
+            await may_connect.wait()
+            made.append(await open_(endpoint))
+            return made[-1]
+
+        monkeypatch.setattr(client, "_open", open_when_told)
+        async with asyncio.TaskGroup() as group:
+            migrating = group.create_task(cluster.migrate("lingua", target, meanwhile=half_way))
+            await wait_until(lambda: _is_pointed_on(cluster), "the key to be on its way")
+            aside = group.create_task(client.call("GET", "{lingua}:x"))
+            await connecting.wait()
+            half_way.set()
+            await migrating
+            moved = group.create_task(client.call("GET", "{lingua}:x"))
+            await wait_until(lambda: client._connection is None, "the client to learn that the slot has moved")
+            may_connect.set()
+        assert (aside.result(), moved.result()) == ("1", "1")
+        assert [one.address.port for one in made] == [target.port] * 2
+        assert [one for one in made if not one.is_closed] == [client._connection]
+
+
 async def test_a_replica_takes_over_for_a_master_that_died(processes: Processes):
     cluster = await RedisCluster.start(processes, timeout_ms=QUICK_MS)
     owner = cluster.owner("lingua")
@@ -229,3 +266,12 @@ def test_finders_are_shown_without_passwords():
         finder_of(RedisConfig(mode="sentinel", sentinel_urls=["redis://:hush@h"])),
     ]
     assert not any("hush" in str(finder) for finder in finders)
+
+
+async def _is_pointed_on(cluster: RedisCluster) -> bool:
+    async with RedisClient.open(cluster.owner("lingua").url) as asker:
+        try:
+            await asker.call("GET", "{lingua}:x")
+        except StoreError as error:
+            return "ASK" in str(error)
+    return False

@@ -247,7 +247,11 @@ class RedisClient:
                 case ["ASK", _, where, *_]:
                     hops += 1
                     aside = await self._asking(_address(where, asked.address))
-                    _, reply = await asyncio.gather(aside.send("ASKING"), aside.send(*words))
+                    try:
+                        _, reply = await asyncio.gather(aside.send("ASKING"), aside.send(*words))
+                    finally:
+                        if asked is not self._connection:  # the slot has moved meanwhile: nobody asks aside any more
+                            self._leave_aside()
                     continue
                 case ["TRYAGAIN", *_] if asyncio.get_running_loop().time() < give_up_at:
                     await asyncio.sleep(TRY_AGAIN_S)
@@ -263,10 +267,13 @@ class RedisClient:
         """The next command connects anew; what is under way here is still answered."""
         if connection is self._connection:
             self._connection = None
-            if self._aside is not None:  # the slot has moved, to there
-                self._aside.retire()
-                self._aside = None
+            self._leave_aside()  # the slot has moved, to there
         connection.retire()
+
+    def _leave_aside(self) -> None:
+        if self._aside is not None:
+            self._aside.retire()
+            self._aside = None
 
     async def _asking(self, address: Address) -> RedisConnection:
         """A connection for commands that are sent elsewhere while a slot moves."""
