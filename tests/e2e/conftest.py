@@ -1,12 +1,27 @@
 """A fleet of real processes for one test, which ends with the checks of `fleet.Fleet.finish`."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.e2e.fleet import Fleet, Redis
+from tests.e2e.fleet import AGENT, SERVE, Fleet, Redis
+from tests.support.forking import Template
 from tests.support.processes import Processes
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    """Has imported what instances and nodes import."""
+    with Template.of(SERVE, "lingua_scheduler.cli.serve", "lingua_scheduler.scheduler.app", "uvloop", AGENT) as one:
+        yield one
+
+
+@pytest.fixture
+def processes(template: Template) -> Iterator[Processes]:
+    """As for all tests; what is forked is forked."""
+    with Processes(template) as runner:
+        yield runner
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,9 @@ from tests.support.processes import Child, Processes
 STEADY = 15
 """Looks at a number, one each 20 ms, that agree."""
 ROOT = Path(__file__).parents[2]
+SERVE, AGENT = "lingua_scheduler.cli.main", "tests.e2e.node_agent"
+BLOCK_MS = 100
+"""Of a read of an inbox: an instance that is told to stop waits for the end of one."""
 _BUGS = re.compile(r"Traceback|machine failed|background task failed|message failed|never awaited|never retrieved")
 
 Reply = str | int | list[str] | None
@@ -101,6 +103,7 @@ class Instance:
     child: Child
     url: str
     descriptors_at_start: int = 0
+    mib_at_start: float = 0.0
 
     @property
     def ws(self) -> str:
@@ -108,6 +111,11 @@ class Instance:
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.child.pid}/fd"))  # noqa: PTH208 - of another process: only their number
+
+    def resident_mib(self) -> float:
+        """Memory that it has, as the system counts it."""
+        pages = int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
     async def settled_descriptors(self) -> int:
         """Their number once the connections of the start have gone."""
@@ -198,10 +206,16 @@ class Fleet:
         return list(await asyncio.gather(*(self._serve(env, redis, port) for _ in range(count))))
 
     async def _serve(self, env: Mapping[str, str], redis: tuple[str, ...], port: int) -> Instance:
-        child = self.processes.lingua("serve", "--port", str(port), *redis, env={**self.redis.env, **env})
+        env = {"LINGUA_SCHEDULER__PHASE2__STREAM_BLOCK_MS": str(BLOCK_MS), **self.redis.env, **env}
+        child = self.processes.fork(SERVE, "serve", "--port", str(port), *redis, env=env)
+        return await self.joined_by(child)
+
+    async def joined_by(self, child: Child) -> Instance:
+        """An instance that was started just now, once it is ready."""
         instance = Instance(child, (await child.wait_output("listening on")).split()[-1])
         await instance.wait_ready()
         instance.descriptors_at_start = await instance.settled_descriptors()
+        instance.mib_at_start = instance.resident_mib()
         self.instances.append(instance)
         return instance
 
@@ -215,10 +229,10 @@ class Fleet:
         spoken_bytes: int = 0,
     ) -> NodeProcess:
         """A registered node; of several instances it goes to the next when it loses one. `work_ms`: see `release`."""
-        child = self.processes.start(
-            sys.executable, "-m", "tests.e2e.node_agent", node_id, str(capacity), str(work_ms), str(int(heeds_cancel)),
+        child = self.processes.fork(
+            AGENT, node_id, str(capacity), str(work_ms), str(int(heeds_cancel)),
             str(spoken_bytes),
-            *(one.ws for one in at), env={"PYTHONPATH": str(ROOT)},
+            *(one.ws for one in at),
         )  # fmt: skip
         node = NodeProcess(node_id, child)
         self.nodes.append(node)

@@ -140,7 +140,11 @@ async def _pause(seconds: float) -> None:
             await asyncio.get_running_loop().create_future()
 
 
-if __name__ == "__main__":
-    node_id, capacity, work_ms, heeds_cancel, spoken_bytes, *urls = sys.argv[1:]
+def main(argv: list[str]) -> None:
+    node_id, capacity, work_ms, heeds_cancel, spoken_bytes, *urls = argv
     agent = Agent(node_id, int(capacity), int(work_ms), heeds_cancel == "1", int(spoken_bytes))
     asyncio.run(agent.run(urls))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -9,6 +9,7 @@ import time
 
 SUITE = (
     "tests/e2e",
+    "--ignore=tests/e2e/chaos",  # of a length of its own: see there
     "tests/store/test_moving_servers.py",
     "tests/scheduler/test_bus.py",
     "tests/scheduler/test_emptied_redis.py",

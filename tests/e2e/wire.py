@@ -41,7 +41,11 @@ class Wire:
         if self._is_refusing:
             writer.transport.abort()
             return
-        far_reader, far_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(self._target)
+        except OSError:  # nobody is there, as at the end of a wire without one
+            writer.transport.abort()
+            return
         ends = {writer, far_writer}
         self._ends |= ends
         try:

@@ -18,8 +18,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
+from tests.support.forking import Template
 from tests.support.waiting import wait_until
 
 _TOKEN = "LINGUA_TEST_TOKEN"
@@ -27,12 +28,30 @@ _TERM_GRACE_S = 10
 _ORPHAN_GRACE_S = 5
 
 
+class Process(Protocol):
+    """What is asked of a started program, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Child:
     """One started program. What it prints goes to two files, so a chatty child never blocks on a full pipe."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     stdout_path: Path
     stderr_path: Path
 
@@ -86,7 +105,9 @@ class Processes:
     `folder` is where children keep temporary files and sockets; what they print is kept beside it under `out/`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, template: Template | None = None) -> None:
+        """`template`: what `fork` forks."""
+        self._template = template
         self._token = secrets.token_hex(8)
         self._home = Path(tempfile.mkdtemp(prefix="lt-"))
         self.folder = self._home / "tmp"
@@ -108,8 +129,28 @@ class Processes:
     def start(self, program: str, *arguments: str, env: Mapping[str, str] | None = None) -> Child:
         """Start any program, without a terminal or input; `env` adds to this process's environment."""
         name = " ".join([Path(program).name, *arguments[:2]])
-        at = self._out / str(len(self.children))
-        full_env = {
+        at = self._next()
+        out_path, err_path = at.with_suffix(".out"), at.with_suffix(".err")
+        with out_path.open("wb") as out, err_path.open("wb") as err:
+            process = subprocess.Popen(
+                [program, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._env(env)
+            )
+        return self._started(name, process, at)
+
+    def fork(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Child:
+        """`python -m module`, without the second that its imports take: it has `main(argv)`."""
+        if self._template is None:
+            return self.start(sys.executable, "-m", module, *arguments, env=env)
+        at = self._next()
+        process = self._template.fork(module, arguments, self._env(env), at)
+        return self._started(" ".join([module, *arguments[:2]]), process, at)
+
+    def _next(self) -> Path:
+        """Where the output of the next child goes, but for the suffix."""
+        return self._out / str(len(self.children))
+
+    def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        return {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self.folder),
@@ -117,12 +158,9 @@ class Processes:
             _TOKEN: self._token,
             **(env or {}),
         }
-        out_path, err_path = at.with_suffix(".out"), at.with_suffix(".err")
-        with out_path.open("wb") as out, err_path.open("wb") as err:
-            process = subprocess.Popen(
-                [program, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=full_env
-            )
-        child = Child(name, process, out_path, err_path)
+
+    def _started(self, name: str, process: Process, at: Path) -> Child:
+        child = Child(name, process, at.with_suffix(".out"), at.with_suffix(".err"))
         self.children.append(child)
         return child
 

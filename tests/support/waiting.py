@@ -29,3 +29,8 @@ async def wait_until(
         if late:
             raise AssertionError(f"waited {deadline_s:g} s for {description}; last seen: {seen!r}")
         await asyncio.sleep(_POLL_S)
+
+
+async def let_pass(seconds: float) -> None:
+    """Time, where that is what happens: how long a fault lasts, when somebody speaks. Never a wait for something."""
+    await asyncio.sleep(seconds)
