@@ -37,6 +37,7 @@ async def test_the_end_of_a_dead_instance_does_not_touch_a_node_that_has_moved(f
     """
     a, b = await fleet.serve(2)
     node = await fleet.node("mover", b, a, work_ms=-1)
+    await a.wait_peers(2)
     async with talking(a.url) as talk:
         b.child.send(signal.SIGSTOP)  # so that its inbox holds what nobody has read
         await talk.speak()
@@ -137,6 +138,7 @@ async def test_slots_taken_for_sessions_of_a_killed_instance_come_free(fleet: Fl
     """
     a, b = await fleet.serve(2)
     node = await fleet.node("node", b, capacity=2, work_ms=-1)
+    await b.wait_peers(2)
     async with talking(a.url) as talk, talking(b.url) as other:
         await talk.speak(2)
         await node.wait_jobs(2)

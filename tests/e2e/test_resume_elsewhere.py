@@ -182,6 +182,7 @@ async def test_nobody_comes_back_and_nothing_stays(fleet: Fleet):
     """Keys of a session end by themselves; its jobs give their slots back."""
     a, b = await fleet.serve(2, scheduler__web_task_segmentation__resume_window_seconds=1)
     node = await fleet.node("node", b, work_ms=-1)
+    await b.wait_peers(2)
     async with talking(a.url) as talk:
         await talk.speak(2)
         await node.wait_jobs(2)
