@@ -1,6 +1,7 @@
 """The dashboards in a real browser, over a fleet that works, loses a node, is drained and has dead letters."""
 
 import json
+import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -188,7 +189,7 @@ async def test_a_scheduler_that_goes_away_is_told(redis_url: str, processes: Pro
     ):
         await expect(page.locator("#state")).to_have_text("Live")
         await expect(row(page, "Nodes", "node-a")).to_have_count(1)
-        running.scheduler.process.terminate()
+        running.scheduler.send(signal.SIGTERM)
         await expect(page.locator("#state")).to_have_text("Connection lost, trying again …")
         await expect(row(page, "Nodes", "node-a")).to_have_count(1)
 
