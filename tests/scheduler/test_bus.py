@@ -89,6 +89,26 @@ async def test_of_two_dead_peers_none_is_forgotten_when_redis_fails_at_the_first
         assert await store.client.call("EXISTS", *inboxes) == 0
 
 
+async def test_a_peer_that_died_while_redis_was_away_is_missed_when_it_had_time_to_come_back(redis: EmbeddedRedis):
+    """All peers were forgotten at an outage. Of one that had died meanwhile a Redis that came back empty said nothing.
+
+    So its people stayed in their rooms, and what its nodes had waited for leases to end.
+    """
+    async with Scheduler.start(QUICK, redis.url) as here:
+        me, bus = here.context.instance_id, here.upkeep.bus
+        assert here.upkeep._running is not None
+        here.upkeep._running.cancel()
+        late, dead = InstanceId("late"), InstanceId("dead")
+        assert await bus.keep({me, late, dead}) == set()
+        bus.wait_for_peers()
+        assert await bus.keep({me}) == set(), "both may only be late"
+        assert await bus.keep({me, late}) == set()
+        bus._unseen_until_ms = here.context.clock.now_ms()
+        assert await bus.keep({me, late}) == {dead}
+        assert await bus.keep({me, late}) == set(), "once"
+        assert await bus.keep({me}) == {late}, "who was seen since is missed at once"
+
+
 async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):
     async with (
         Scheduler.start(QUICK, redis.url) as here,

@@ -20,6 +20,7 @@ from lingua_scheduler.protocol.node import JobReject, JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.store.errors import StoreError
+from lingua_scheduler.store.keys import PRESENCE_TTL_MS
 from lingua_scheduler.store.streams import Entry, Inbox
 
 _log = get_logger("scheduler.bus")
@@ -120,6 +121,9 @@ class Bus:
         self._reading: asyncio.Task[None] | None = None
         self._patient = 0
         self._peers: set[InstanceId] = set()
+        self._unseen: set[InstanceId] = set()
+        """Peers from before Redis was away that have not been seen since."""
+        self._unseen_until_ms = 0
         self._missing: dict[InstanceId, int] = {}
         self._unfinished: set[InstanceId] = set()
         self._orphans: set[InstanceId] = set()
@@ -276,7 +280,7 @@ class Bus:
             await self._give_up(me)
         if self._rounds % ORPHAN_ROUNDS == 0:
             await self._look_for_orphans()
-        gone = (self._peers - alive) | self._orphans | (self._unfinished - alive)
+        gone = (self._peers - alive) | self._orphans | (self._unfinished - alive) | self._overdue(alive)
         self._peers = alive - {me}
         # All of them now: should Redis fail at the first, the others are not forgotten.
         self._unfinished |= gone
@@ -297,12 +301,24 @@ class Bus:
         if count := await self._inbox.give_up(inbox_of, self._reasons, at_once=at_once):
             _log.error("messages given up", inbox=inbox_of, count=count)
 
-    def forget_peers(self) -> None:
-        """Redis was away: whose presence is missing may only not have renewed it yet."""
+    def wait_for_peers(self) -> None:
+        """Redis was away: whose presence is missing may only not have renewed it yet, and has as long as ever.
+
+        Nobody is forgotten: one that died meanwhile is missed then, though a Redis that came back empty has no trace.
+        """
+        self._unseen |= self._peers | self._unfinished
+        self._unseen_until_ms = self._context.clock.now_ms() + PRESENCE_TTL_MS
         self._peers.clear()
         self._missing.clear()
         self._orphans.clear()
         self._unfinished.clear()
+
+    def _overdue(self, alive: set[InstanceId]) -> set[InstanceId]:
+        self._unseen -= alive
+        if self._context.clock.now_ms() < self._unseen_until_ms:
+            return set()
+        overdue, self._unseen = self._unseen, set()
+        return overdue
 
     async def close(self) -> None:
         """Graceful stop: handle what the inbox still holds, so that peers hear what cannot be done, then remove it."""

@@ -160,7 +160,7 @@ class Upkeep:
         if has_news or count % PICTURE_ROUNDS == 0:
             await self._snapshots.refresh()
         if self._context.health.is_settling:
-            self._fleet.bus.forget_peers()
+            self._fleet.bus.wait_for_peers()
         for dead in sorted(await self._fleet.bus.keep(self._snapshots.instances)):
             self._fleet.routes.instance_gone(dead)
 
