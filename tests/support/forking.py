@@ -1,8 +1,6 @@
 """Processes that are there in milliseconds: forked from one that has imported their modules already.
 
-    python -m tests.support.forking MODULE …
-
-imports the modules, then reads requests from its standard input, a line each, forks for each a process that calls
+`main` imports modules, then reads requests from its standard input, a line each, forks for each a process that calls
 `main(argv)` of a module, and answers with its process id. What it forked is nobody else's child: it waits for it, and
 writes the exit code to a file. When its input ends it ends too. It never has a second thread or an event loop, so what
 is forked is as new as what is started. `Template` is the other side of it.
@@ -12,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from typing import TypedDict, cast
 
 import msgspec
 
-_CHILD_ENDED = {signal.SIGCHLD}
+_POLL_S = 0.005
 
 
 class Request(TypedDict):
@@ -55,12 +54,13 @@ class Forked:
         while (code := self.poll()) is None:
             if time.monotonic() >= give_up_at:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            os.sched_yield()
+            time.sleep(_POLL_S)
         return code
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and that is not yet written
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -75,7 +75,7 @@ class Template:
     @staticmethod
     @contextlib.contextmanager
     def of(*modules: str) -> "Generator[Template]":
-        command = [sys.executable, "-m", __name__, *modules]
+        command = [sys.executable, "-c", f"import sys; from {__name__} import main; main(sys.argv[1:])", *modules]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with process:
             yield Template(process)
@@ -95,32 +95,51 @@ class Template:
 
 def _serve() -> Request | None:
     """In the template: None at its end. In each process that it forks: what that one is to run."""
-    codes: dict[int, str] = {}
-
-    def reap(*_: object) -> None:
-        for pid in list(codes):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                path = Path(codes.pop(pid))
-                written = path.with_suffix(".part")
-                written.write_text(str(os.waitstatus_to_exitcode(status)))
-                written.rename(path)
-
-    signal.signal(signal.SIGCHLD, reap)
-    while line := sys.stdin.buffer.readline():
+    codes: dict[int, Path] = {}
+    ended, ends = os.pipe()
+    os.set_blocking(ends, False)
+    signal.signal(signal.SIGCHLD, _woken)
+    signal.set_wakeup_fd(ends, warn_on_full_buffer=False)
+    requests = sys.stdin.buffer
+    while True:
+        ready, _, _ = select.select([requests, ended], [], [])
+        if ended in ready:
+            os.read(ended, 4096)
+            _reap(codes)
+        if requests not in ready:
+            continue
+        if not (line := requests.readline()):
+            break
         request = cast("Request", msgspec.json.decode(line))
-        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)  # no child ends before its id is known
         if (pid := os.fork()) == 0:
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
+            os.close(ended)
+            os.close(ends)
             return request
-        codes[pid] = request["code"]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
+        codes[pid] = Path(request["code"])
         sys.stdout.buffer.write(b"%d\n" % pid)
         sys.stdout.buffer.flush()
+    _reap(codes)
     for pid in codes:
         os.kill(pid, signal.SIGKILL)
     return None
+
+
+def _reap(codes: dict[int, Path]) -> None:
+    """Write down how processes ended; whoever looks sees the whole code or none."""
+    for pid, path in list(codes.items()):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            written = path.with_suffix(".part")
+            with contextlib.suppress(FileNotFoundError):  # nobody asks any more
+                written.write_text(str(os.waitstatus_to_exitcode(status)))
+                written.rename(path)
+            del codes[pid]
+
+
+def _woken(*_: object) -> None:
+    """The number of the signal is in the pipe that `select` watches: nothing is done in between."""
 
 
 def _become(request: Request) -> None:
@@ -140,8 +159,8 @@ def _become(request: Request) -> None:
     sys.argv = [request["module"], *request["argv"]]
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
+def main(modules: list[str]) -> None:
+    for name in modules:
         importlib.import_module(name)
     gc.freeze()
     if (wanted := _serve()) is not None:

@@ -8,7 +8,7 @@ import pytest
 from tests.tidy import sources
 
 # The one helper that polls, and the runner that waits for processes to end.
-MAY_SLEEP = {"tests/support/waiting.py", "tests/support/processes.py"}
+MAY_SLEEP = {"tests/support/waiting.py", "tests/support/processes.py", "tests/support/forking.py"}
 SKIPS = {"pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail", "pytest.skip", "pytest.xfail"}
 
 
