@@ -17,9 +17,10 @@ _PREFIX = "LINGUA_SCHEDULER__PHASE2__REDIS__"
 
 @dataclass(slots=True, kw_only=True)
 class FoundRedis(Redis):
-    """Key names are those of a single server, in questions and in answers."""
+    """Key names are those of a single server with the default prefix, in questions and in answers."""
 
     finder: Finder
+    cell: str = "lingua"
 
     @property
     def serve_options(self) -> tuple[str, ...]:
@@ -27,6 +28,8 @@ class FoundRedis(Redis):
 
     async def ask(self, *words: str) -> Reply:
         client = (SpellingClient if isinstance(self.finder, Cluster) else RedisClient)(self.finder, PATIENT_MS)
+        if isinstance(client, SpellingClient):
+            client.cell = self.cell
         try:
             return cast("Reply", await client.call(*words))
         finally:
@@ -35,12 +38,16 @@ class FoundRedis(Redis):
     async def keys(self, pattern: str = "*") -> list[str]:
         names = await self.ask("KEYS", pattern)
         assert isinstance(names, list)
-        return sorted(map(plain, names))
+        return sorted(plain(name, self.cell) for name in names)
 
 
-def in_cluster(cluster: RedisCluster) -> FoundRedis:
-    env = {f"{_PREFIX}MODE": "cluster", f"{_PREFIX}CLUSTER_URLS": json.dumps(cluster.urls)}
-    return FoundRedis(processes=cluster.processes, env=env, finder=cluster.finder())
+def in_cluster(cluster: RedisCluster, cell: str = "lingua") -> FoundRedis:
+    env = {
+        f"{_PREFIX}MODE": "cluster",
+        f"{_PREFIX}CLUSTER_URLS": json.dumps(cluster.urls),
+        f"{_PREFIX}KEY_PREFIX": cell,
+    }
+    return FoundRedis(processes=cluster.processes, env=env, finder=cluster.finder(cell), cell=cell)
 
 
 def behind_sentinels(group: SentinelGroup) -> FoundRedis:

@@ -1,12 +1,15 @@
 """An instance dies, hangs or leaves: its nodes move, the sessions of others notice a pause."""
 
+import asyncio
 import signal
 
 from lingua_scheduler.protocol.messages import Goaway
 from tests.e2e.fleet import Fleet
 from tests.e2e.talk import talking
-from tests.support import wait_until
+from tests.support import let_pass, wait_until
 from tests.support.peers import Peers
+
+STOOD_STILL_S = 3.0
 
 
 async def test_nodes_of_a_killed_instance_move_and_their_sentences_are_tried_again(fleet: Fleet):
@@ -80,6 +83,26 @@ async def test_a_sentence_waits_for_an_instance_that_stands_still(fleet: Fleet):
         await talk.finish()
     assert [one.attempt for one in talk.heard] == [1, 1, 1]
     assert node.registrations() == [b.ws]
+    await fleet.finish()
+
+
+async def test_an_instance_that_stood_still_for_longer_than_a_node_may_takes_none_for_lost(fleet: Fleet):
+    """When it goes on, all that nodes and clients said meanwhile waits in its sockets, and every deadline is past."""
+    a, b = await fleet.serve(2, node_health__ping_ms=200, node_health__suspect_ms=600, node_health__lost_ms=1500)
+    far, near = await asyncio.gather(fleet.node("far", b, work_ms=-1), fleet.node("near", a, work_ms=-1))
+    async with talking(a.url) as here, talking(b.url) as there:
+        await asyncio.gather(here.speak(2), there.speak(2))
+        await asyncio.gather(far.wait_jobs(2), near.wait_jobs(2))
+        for one in (a, b):
+            one.child.send(signal.SIGSTOP)
+        await let_pass(STOOD_STILL_S)
+        for one in (a, b):
+            one.child.send(signal.SIGCONT)
+        far.release()
+        near.release()
+        await asyncio.gather(here.finish(), there.finish())
+    assert [one.attempt for one in here.heard + there.heard] == [1, 1, 1, 1]
+    assert (far.registrations(), near.registrations()) == ([b.ws], [a.ws])
     await fleet.finish()
 
 

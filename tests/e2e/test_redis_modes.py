@@ -1,6 +1,7 @@
 """Fleets on a Redis Cluster and behind sentinels: they work as on one server, and outlive the death of its master."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 from lingua_scheduler.protocol.errors import ErrorCode
@@ -65,6 +66,28 @@ async def test_a_replica_of_the_shard_takes_over_while_people_talk(processes: Pr
     await talk_through(
         Fleet(processes, in_cluster(cluster)), owner.kill, lambda: wait_until(is_master, "the replica's promotion", 60)
     )
+
+
+async def test_cells_of_one_cluster_do_not_notice_each_other(processes: Processes):
+    """Two fleets with nodes of the same name, on two masters: one loses its node and an instance, the other nothing."""
+    cluster = await RedisCluster.start(processes)
+    names = (f"cell{number}" for number in range(100))
+    elsewhere = next(name for name in names if cluster.owner(name) is not cluster.owner("lingua"))
+    stricken, calm = Fleet(processes, in_cluster(cluster)), Fleet(processes, in_cluster(cluster, elsewhere))
+    (a, b), (c, d) = await asyncio.gather(stricken.serve(2), calm.serve(2))
+    victim, node = await asyncio.gather(stricken.node("node", b, work_ms=-1), calm.node("node", d, work_ms=-1))
+    async with talking(a.url) as here, talking(c.url) as there:
+        await asyncio.gather(here.speak(2), there.speak(2))
+        await asyncio.gather(victim.wait_jobs(2), node.wait_jobs(2))
+        victim.child.send(signal.SIGKILL)
+        b.child.send(signal.SIGKILL)
+        await stricken.node("node", a)
+        node.release()
+        await asyncio.gather(here.finish(), there.finish())
+    assert [one.attempt for one in here.heard] == [2, 2]
+    assert [one.attempt for one in there.heard] == [1, 1]
+    assert node.jobs() == [(0, 1), (1, 1)]
+    await asyncio.gather(stricken.finish(), calm.finish())
 
 
 async def test_a_master_behind_sentinels_dies_while_people_talk(processes: Processes):

@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from lingua_scheduler.protocol.messages import UiEvent
 from tests.e2e.fleet import Fleet
 from tests.e2e.talk import Talk, length_ms, talking
@@ -105,9 +107,10 @@ async def test_sentences_whose_node_moves_too_are_tried_again_with_the_audio_of_
     await fleet.finish()
 
 
-async def test_one_instance_after_the_other_may_die(fleet: Fleet):
+@pytest.mark.parametrize("has_node", [False, True], ids=["without", "with the node"])
+async def test_one_instance_after_the_other_may_die(fleet: Fleet, has_node: bool):
     a, b, c = await fleet.serve(3)
-    node = await fleet.node("node", c, work_ms=-1)
+    node = await fleet.node("node", *([b, c] if has_node else [c]), work_ms=-1)
     async with talking(a.url, b.url, c.url) as talk:
         await talk.speak(2)
         await node.wait_jobs(2)
@@ -120,11 +123,14 @@ async def test_one_instance_after_the_other_may_die(fleet: Fleet):
 
         await wait_until(lambda: talk.reconnections() == 2, "the client to come back again")
         await talk.speak()
+        await node.wait_jobs(8 if has_node else 4)  # which is its capacity
         node.release()
         await talk.finish()
-    assert [one.attempt for one in talk.heard] == [1] * 5
-    # Sentences that nothing binds are sent as they are placed: each once, in any order.
-    assert sorted(index for index, _ in node.jobs()) == [0, 1, 2, 3, 4]
+    attempts = [2, 2, 2, 2, 1] if has_node else [1] * 5
+    assert [one.attempt for one in talk.heard] == attempts
+    # Sentences that nothing binds are sent as they are placed, in any order.
+    again = [(index, 2) for index in range(4)] if has_node else []
+    assert sorted(node.jobs()) == sorted([*((index, 1) for index in range(5)), *again])
     await fleet.finish()
 
 

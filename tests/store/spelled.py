@@ -12,27 +12,29 @@ _SPELLED = (
 )
 
 
-def _in_cluster(word: str | bytes | int) -> str | bytes | int:
+def _in_cluster(word: str | bytes | int, cell: str) -> str | bytes | int:
     if isinstance(word, str):
         for single, clustered in _SPELLED:
             if word.startswith(single):
-                return clustered + word.removeprefix(single)
+                return clustered.replace("lingua", cell) + word.removeprefix(single)
     return word
 
 
-def plain(name: str) -> str:
-    """A key's name as a single server has it."""
+def plain(name: str, cell: str = "lingua") -> str:
+    """A key's name as a single server has it with the default prefix."""
     for single, clustered in _SPELLED:
-        if name.startswith(clustered):
-            return single + name.removeprefix(clustered)
+        if name.startswith(spelled := clustered.replace("lingua", cell)):
+            return single + name.removeprefix(spelled)
     return name
 
 
 class SpellingClient(RedisClient):
-    """Takes either spelling."""
+    """Takes either spelling, and means the keys of `cell`."""
+
+    cell = "lingua"
 
     async def call(self, *words: str | bytes | int) -> Reply:
-        return await super().call(*map(_in_cluster, words))
+        return await super().call(*(_in_cluster(word, self.cell) for word in words))
 
     async def pipeline(self, commands: Sequence[Words]) -> list[Reply]:
-        return await super().pipeline([tuple(map(_in_cluster, words)) for words in commands])
+        return await super().pipeline([tuple(_in_cluster(word, self.cell) for word in words) for words in commands])
