@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.e2e.fleet import AGENT, SERVE, Fleet, Redis
+from tests.e2e.fleet import IMPORTED, Fleet, Redis
 from tests.support.forking import Template
 from tests.support.processes import Processes
 
@@ -13,7 +13,7 @@ from tests.support.processes import Processes
 @pytest.fixture(scope="session")
 def template() -> Iterator[Template]:
     """Has imported what instances and nodes import."""
-    with Template.of(SERVE, "lingua_scheduler.cli.serve", "lingua_scheduler.scheduler.app", "uvloop", AGENT) as one:
+    with Template.of(*IMPORTED) as one:
         yield one
 
 

@@ -26,6 +26,8 @@ STEADY = 15
 """Looks at a number, one each 20 ms, that agree."""
 ROOT = Path(__file__).parents[2]
 SERVE, AGENT = "lingua_scheduler.cli.main", "tests.e2e.node_agent"
+IMPORTED = (SERVE, "lingua_scheduler.cli.serve", "lingua_scheduler.scheduler.app", "uvloop", AGENT)
+"""What instances and nodes of tests import."""
 BLOCK_MS = 100
 """Of a read of an inbox: an instance that is told to stop waits for the end of one."""
 _BUGS = re.compile(r"Traceback|machine failed|background task failed|message failed|never awaited|never retrieved")
@@ -240,7 +242,7 @@ class Fleet:
         await self.wait_selectable(node_id)
         return node
 
-    async def wait_selectable(self, *node_ids: str) -> None:
+    async def wait_selectable(self, *node_ids: str, deadline_s: float = 15) -> None:
         """Until the store has taken a heartbeat of each."""
 
         async def are() -> bool:
@@ -248,19 +250,26 @@ class Fleet:
                 await self.redis.ask("EXISTS", f"lingua:v1:node:{node_id}:pools") == 1 for node_id in node_ids
             ])  # fmt: skip
 
-        await wait_until(are, f"{node_ids} to be selectable")
+        await wait_until(are, f"{node_ids} to be selectable", deadline_s)
 
     async def slots_taken(self) -> int:
-        counts = [await self.redis.ask("ZCARD", key) for key in await self.redis.keys("lingua:v1:node:*:jobs")]
-        return sum(cast("list[int]", counts))
+        return sum([len(jobs) for jobs in (await self._taken()).values()])
 
-    async def finish(self) -> None:
+    async def _taken(self) -> dict[str, list[str]]:
+        """Jobs that have a slot, by the key of their node's slots."""
+        keys = await self.redis.keys("lingua:v1:node:*:jobs")
+        return {key: cast("list[str]", await self.redis.ask("ZRANGE", key, "0", "-1")) for key in keys}
+
+    async def finish(self, slots_within_s: float = 30) -> None:
         """End all and look for what is left; clients are gone already."""
 
         async def are_free() -> bool:
             return await self.slots_taken() == 0
 
-        await wait_until(are_free, "every slot to be free", 30)
+        try:
+            await wait_until(are_free, "every slot to be free", slots_within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await self._taken()}") from None
         for node in self.nodes:
             assert "OVER CAPACITY" not in node.child.stdout, node.child.story()
             assert "Traceback" not in node.child.stderr, node.child.story()

@@ -10,6 +10,7 @@ import time
 SUITE = (
     "tests/e2e",
     "--ignore=tests/e2e/chaos",  # of a length of its own: see there
+    *(f"--ignore=tests/e2e/test_{name}.py" for name in ("demo", "room_demo", "reading_along", "access")),  # no faults
     "tests/store/test_moving_servers.py",
     "tests/scheduler/test_bus.py",
     "tests/scheduler/test_emptied_redis.py",

@@ -24,6 +24,7 @@ from lingua_scheduler.sim.history import History
 SessionPerformer = Callable[[SessionActor, session.SessionEffect], None]
 JobPerformer = Callable[[SessionActor, job.JobEffect], None]
 Handler = Callable[[Driver[Any, Any], Any], None]
+Hearing = Callable[[bytes], list[speech.Packet]]
 
 
 class _Ears(logging.Handler):
@@ -42,8 +43,11 @@ class _Ears(logging.Handler):
 
 
 @contextmanager
-def watching(history: History, *, checks: bool) -> Generator[None]:
-    """Note to `history` what sessions and bugs do; `checks`: let machines check themselves after each event."""
+def watching(history: History, *, checks: bool, hear: Hearing = speech.hear) -> Generator[None]:
+    """Note to `history` what sessions and bugs do; `checks`: let machines check themselves after each event.
+
+    `hear` tells which packets are in an utterance's audio.
+    """
     ears = _Ears(history)
     logger = logging.getLogger("lingua")
     level, propagate = logger.level, logger.propagate
@@ -53,7 +57,7 @@ def watching(history: History, *, checks: bool) -> Generator[None]:
     logger.addHandler(ears)
     logger.setLevel(logging.ERROR)
     logger.propagate = False
-    actor._perform_session = _noting_session(history, actor._perform_session)
+    actor._perform_session = _noting_session(history, actor._perform_session, hear)
     actor._perform_job = _noting_job(history, actor._perform_job)
     Snapshots.refresh = _look
     if checks:
@@ -73,11 +77,11 @@ async def _look(self: Snapshots) -> None:
     self.instances = {name for name, _ in known.alive}
 
 
-def _noting_session(history: History, perform: SessionPerformer) -> SessionPerformer:
+def _noting_session(history: History, perform: SessionPerformer, hear: Hearing) -> SessionPerformer:
     def note(self: SessionActor, effect: session.SessionEffect) -> None:
         if isinstance(effect, session.StartJob):
             utterance = effect.spec.utterance
-            text = speech.write(speech.hear(utterance.audio))
+            text = speech.write(hear(utterance.audio))
             history.note(
                 "utterance", self._context.instance_id, self.session_id, utterance.index, effect.spec.job_id,
                 utterance.reason.value, text,
