@@ -206,6 +206,59 @@ DEFENCES = (
         f"{FLOODS}::connects_no_more_often",
     ),
     Defence(
+        "floods of connections",
+        "scheduler/crowd.py",
+        'if wait_ms := context.limits.request(of_whom(request.remote or "")):',
+        "if wait_ms := 0:",
+        f"{FLOODS}::asks_no_more_often",
+    ),
+    Defence(
+        "floods of connections",
+        "scheduler/limits.py",
+        "return str(found.ipv4_mapped or",
+        "return address or str(found.ipv4_mapped or",
+        f"{FLOODS}::has_a_network",
+    ),
+    Defence(
+        "floods of connections",
+        CLIENTS,
+        "if wait_ms := self._pace.open(self._context.clock.now_ms()):",
+        "if wait_ms := 0:",
+        f"{FLOODS}::opened_no_more_often",
+    ),
+    Defence(
+        "floods of connections",
+        "scheduler/nodes.py",
+        "if wait_ms := self._reading.frame(size, self._context.clock.now_ms()):",
+        "if wait_ms := 0:",
+        f"{FLOODS}::nodes_frames",
+    ),
+    Defence(
+        "floods of connections",
+        "scheduler/nodes.py",
+        '                    self._turn_away("refused too often", wait_ms)',
+        "                    pass",
+        f"{FLOODS}::refused_all_the_time",
+    ),
+    Defence("oversized frames", CLIENTS, "elif size > TEXT_BYTES_MAX:", "elif False:", f"{FLOODS}::without_speech"),
+    Defence(
+        "oversized frames",
+        "scheduler/nodes.py",
+        "if not isinstance(message, JobResult) and len(frame) > TEXT_BYTES_MAX:",
+        "if False:",
+        f"{FLOODS}::anybody_needs",
+    ),
+    Defence(
+        "oversized frames",
+        "scheduler/nodes.py",
+        "if job_id is not None and not valid_id(job_id):",
+        "if False:",
+        f"{FLOODS}::anybody_needs",
+    ),
+    Defence(
+        "log lines forged", "runtime/logs.py", "and len(value) > CHARS_MAX", "and False", f"{SECRETS}::fills_no_log"
+    ),
+    Defence(
         "floods of connections", CLIENTS, "await asyncio.sleep(wait_ms / 1000)", "pass", f"{FLOODS}::flood_of_frames"
     ),
     Defence(
@@ -264,6 +317,13 @@ DEFENCES = (
         "return found is not None and (found[1] == request.host.lower() or found[0] in self._origins)",
         "return True",
         f"{AUTH}::pages_of_others",
+    ),
+    Defence(
+        "a page elsewhere",
+        GUARD,
+        "return is_loopback(host) or",
+        "return True or",
+        f"{ISOLATION}::leads_to_loopback",
     ),
     Defence(
         "somebody drains a fleet",

@@ -10,11 +10,14 @@ import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
 from lingua_scheduler.core.limits import Bucket, Buckets
+from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
+from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.runtime import memory
 from lingua_scheduler.runtime.config import Config, LimitsConfig, TenantConfig
 from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.scheduler.limits import of_whom
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import ClientPeer, Peers, registration
@@ -148,6 +151,26 @@ async def test_an_address_has_no_more_connections_than_it_may(redis: EmbeddedRed
             await ClientPeer(ws).open()
 
 
+async def test_an_address_asks_no_more_often_than_it_may(redis: EmbeddedRedis):
+    """Each question that brings a forged token costs half a millisecond."""
+    limits = {"requests_per_minute_per_address": 6, "loopback_is_limited": True}
+    async with limited(redis, **limits) as scheduler, ClientSession() as http:
+        answers: list[int] = []
+        for path in ("/health", "/", "/api/v1/stats", "/static/nothing"):
+            async with http.get(f"{scheduler.url}{path}") as response:
+                answers.append(response.status)
+        assert answers == [200, 200, 200, 429]
+
+
+def test_whoever_has_a_network_is_one():
+    """Of IPv6 everybody has a network, and had as many limits as addresses in it."""
+    assert of_whom("2001:db8:1:2:3::4") == of_whom("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
+    assert of_whom("2001:db8:1:3::4") != of_whom("2001:db8:1:2::4")
+    assert of_whom("::ffff:192.0.2.1") == of_whom("192.0.2.1") == "192.0.2.1"
+    assert [of_whom(one) for one in ("::1", "127.0.0.1", "", "x")] == ["::1", "127.0.0.1", "", "x"]
+    assert of_whom("fe80::1%eth0") == "fe80::/64"
+
+
 async def test_who_connects_and_opens_nothing_is_shown_out(redis: EmbeddedRedis):
     async with limited(redis, silence_ms=300) as scheduler, Peers.of(scheduler.url) as peers:
         silent, ended, speaking = await peers.client(), await peers.client(), await peers.client()
@@ -254,11 +277,72 @@ async def test_a_node_registers_no_more_often_than_it_may(redis: EmbeddedRedis):
         assert await node.wait_closed() == TRY_AGAIN_LATER
 
 
+async def test_sessions_are_opened_no_more_often_than_they_may(redis: EmbeddedRedis):
+    """One connection opened and closed three hundred a second, each with its round trips, checks and log lines."""
+    async with limited(redis, opens_per_minute=4) as scheduler, Peers.of(scheduler.url) as peers:
+        client = await peers.client()
+        for _ in range(2):
+            await client.open()
+            await client.send(wire.SessionClose(session_id=client.session_id, reason="done"))
+            await client.wait_for(wire.SessionCloseAck)
+        await assert_no_session(client)
+        await client.send(wire.SessionResume(session_id="s", resume_token="t", last_result_seq=0))
+        assert (await client.wait_for(wire.ErrorMessage)).code is ErrorCode.RATE_LIMITED
+        await is_served(peers)
+
+
+async def test_who_says_much_without_speech_is_refused(scheduler: Scheduler, peers: Peers):
+    """A dialect of a megabyte was kept in Redis, and sent to a node with each utterance."""
+    client = await peers.client()
+    long = wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lang="pt", dialect="d" * 70_000)
+    await client.send(long)
+    assert "without speech" in (await client.wait_for(wire.ErrorMessage)).message
+    await client.open()
+    await client.chunk(codec.encode_audio(bytes(100_000)), is_final=False)
+    await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=1))
+    await client.wait_for(wire.ServerHeartbeat)
+    assert not [one for one in client.received if isinstance(one, wire.ErrorMessage)][1:]
+
+
+async def test_a_node_says_no_more_than_anybody_needs(scheduler: Scheduler, peers: Peers):
+    """Forty frames of a node made two hundred megabytes of log; its registration of twelve was kept."""
+    node = await peers.node()
+    await node.send(registration("n1", platform="p" * 300_000))
+    assert "without a result" in (await node.wait_for(wire.ErrorMessage)).message
+    await node.register("n1")
+    await node.send(node_wire.NodeError(node_id="n1", code="c" * 300_000, message=""))
+    assert "without a result" in (await node.wait_for(wire.ErrorMessage)).message
+    for bad in ("j" * 1000, "j\n", ""):
+        await node.send(node_wire.JobAck(job_id=bad, attempt_id=1, node_id="n1", session_id="s", trace_id="t"))
+        assert "job_id" in (await node.wait_for(wire.ErrorMessage)).message
+
+
+async def test_a_node_that_is_refused_all_the_time_is_shown_out(redis: EmbeddedRedis):
+    async with limited(redis, refusals_per_minute=20) as scheduler, Peers.of(scheduler.url) as peers:
+        node, other = await peers.node(), await peers.node()
+        await node.register("n1")
+        for _ in range(30):
+            await node.ws.send_str("{}")
+        assert await node.wait_closed() == TRY_AGAIN_LATER
+        await other.register("n2")
+
+
+async def test_a_flood_of_a_nodes_frames_is_read_no_faster_than_it_may(redis: EmbeddedRedis):
+    async with limited(redis, node_frames_per_second=50) as scheduler, Peers.of(scheduler.url) as peers:
+        node = await peers.node()
+        await node.register("n1")
+        began_ms = scheduler.context.clock.now_ms()
+        for _ in range(150):
+            await node.heartbeat()
+        await node.send(registration("n1", zone="told-last"))
+        await node.wait_for(node_wire.NodeRegisterAck, lambda ack: ack is not node.received[0])
+        assert scheduler.context.clock.now_ms() - began_ms >= 900, "100 at once, then one each 20 ms"
+
+
 # ------------------------------------------------------------------------------------------- the instance
 
 
-async def assert_no_session(peers: Peers) -> None:
-    client = await peers.client()
+async def assert_no_session(client: ClientPeer) -> None:
     await client.send(wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lang="pt"))
     error = await client.wait_for(wire.ErrorMessage)
     assert error.code is ErrorCode.RATE_LIMITED
@@ -269,7 +353,7 @@ async def test_an_instance_has_no_more_sessions_than_it_may(redis: EmbeddedRedis
     async with limited(redis, sessions=1) as scheduler, Peers.of(scheduler.url) as peers:
         client = await peers.client()
         await client.open()
-        await assert_no_session(peers)
+        await assert_no_session(await peers.client())
         await client.send(wire.SessionClose(session_id=client.session_id, reason="done"))
         await client.wait_for(wire.SessionCloseAck)
         await is_served(peers)
@@ -280,7 +364,7 @@ async def test_without_memory_there_are_no_new_sessions_and_the_old_go_on(redis:
         client = await peers.client()
         await client.open()
         scheduler.context.limits.look_at_memory()
-        await assert_no_session(peers)
+        await assert_no_session(await peers.client())
         await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=1))
         await client.wait_for(wire.ServerHeartbeat)
         async with http.get(f"{scheduler.url}/ready") as response:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSServerHandshakeError
 
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
@@ -16,7 +16,7 @@ from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.store.embedded import EmbeddedRedis
-from tests.scheduler.conftest import QUICK
+from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import ClientPeer, Peers
 from tests.support.tokens import KeyFile
 from tests.support.waiting import wait_until
@@ -222,3 +222,30 @@ async def test_a_stranger_does_not_fail_a_job_whose_owner_is_gone(
         assert (story.status, story.node_id) == ("assigned", "n1")
         await worker.answer(job)
         await client.wait_for(wire.TranslationResult)
+
+
+async def test_a_name_that_leads_to_loopback_opens_nothing(redis: EmbeddedRedis):
+    """A page of evil.example whose name was made to lead here read everything of an instance without keys, and spoke.
+
+    To its browser, page and port are one origin: what tells is the name alone.
+    """
+    open_door = changed(QUICK, "security", allowed_origins=["https://talk.example"])
+    async with Scheduler.start(open_door, redis.url) as scheduler, ClientSession() as http:
+        port = scheduler.url.rpartition(":")[2]
+
+        async def status(path: str, host: str) -> int:
+            async with http.get(f"{scheduler.url}{path}", headers={"Host": host}) as response:
+                return response.status
+
+        evil = f"evil.example:{port}"
+        for path in ("/api/v1/stats", "/metrics", "/", "/api/v1/feed"):
+            assert await status(path, evil) == 403, path
+        for path in ("/ws/session", "/ws/node"):
+            with pytest.raises(WSServerHandshakeError) as refusal:
+                await http.ws_connect(f"{scheduler.url}{path}", origin=f"http://{evil}", headers={"Host": evil})
+            assert refusal.value.status == 403
+        for host in (f"localhost:{port}", f"a.localhost:{port}", f"[::1]:{port}", "127.0.0.1", "talk.example"):
+            assert await status("/api/v1/stats", host) == 200, host
+        assert await status("/health", evil) == 200
+        for host in ("localhost.evil.example", "127.0.0.1.evil.example", "[::1].evil.example", "xlocalhost"):
+            assert await status("/api/v1/stats", host) in {400, 403}, host

@@ -239,6 +239,12 @@ async def test_nobody_writes_lines_of_a_log(redis: EmbeddedRedis, log: io.String
     assert not any(sign in line for line in lines for sign in "\x1b\x9b\r")
 
 
+def test_a_peer_fills_no_log(log: io.StringIO):
+    get_logger("test").warning("a peer spoke", code="c" * 5_000_000, count=1)
+    assert len(log.getvalue()) < 1500
+    assert "5000000 characters" in log.getvalue()
+
+
 # ------------------------------------------------------------------------------------------- audit
 
 

@@ -158,8 +158,9 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     connections_per_address: int = 1024
     """WebSockets of one address."""
     connects_per_minute_per_address: int = 1200
+    requests_per_minute_per_address: int = 3000
     loopback_is_limited: bool = False
-    """Whether the two above hold for loopback: a proxy is there, or programs of the machine."""
+    """Whether the three above hold for loopback: a proxy is there, or programs of the machine."""
     header_ms: int = 10_000
     """From the connection to the end of the first request's header."""
     silence_ms: int = 60_000
@@ -168,9 +169,13 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     bytes_per_second: int = 4 << 20
     refusals_per_minute: int = 300
     """Of one client's connection."""
+    opens_per_minute: int = 60
+    """Sessions that one client's connection opens or resumes."""
     room_requests_per_minute: int = 240
     registrations_per_minute: int = 30
     """Of one node's connection."""
+    node_frames_per_second: int = 2000
+    node_bytes_per_second: int = 64 << 20
     sessions: int = 20_000
     memory_mib: int = 0
     """Of the process, beyond which it takes no new sessions; 0: 85 % of what the machine or its container has."""

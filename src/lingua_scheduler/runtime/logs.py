@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 _ROOT = "lingua"
+CHARS_MAX = 1000
+"""Of one value."""
 _UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029]")
 """What JSON leaves as it is and a terminal or a reader of lines obeys."""
 
@@ -62,8 +64,14 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
 
 
 def _values(record: logging.LogRecord) -> dict[str, Any]:
-    values: dict[str, Any] = getattr(record, "values", {})
+    values: dict[str, Any] = {name: _cut(value) for name, value in getattr(record, "values", {}).items()}
     return {**values, **_fault(record.exc_info)} if record.exc_info else values
+
+
+def _cut(value: Any) -> Any:
+    """A peer may write an id of megabytes: not into our log."""
+    is_long = isinstance(value, str) and len(value) > CHARS_MAX
+    return f"{value[:CHARS_MAX]}… ({len(value)} characters)" if is_long else value
 
 
 def _fault(info: Any) -> dict[str, str]:

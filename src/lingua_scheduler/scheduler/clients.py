@@ -20,12 +20,14 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.allowances import check
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
-from lingua_scheduler.scheduler.limits import Pace, crowded, rate_limited
+from lingua_scheduler.scheduler.limits import Pace, crowded, of_whom, rate_limited
 from lingua_scheduler.scheduler.opening import read_opening, read_utterance
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 
 _log = get_logger("scheduler.clients")
 
+TEXT_BYTES_MAX = 64 << 10
+"""Of a message that brings no speech."""
 TOLD_AGAIN_MS = 5000
 """Whoever speaks on although nothing brings his minutes back is told so this often."""
 
@@ -164,8 +166,7 @@ class ClientConnection:
 
     async def _on_frame(self, frame: str | bytes) -> None:
         message = codec.decode_client(frame)
-        if isinstance(message, wire.AudioChunk | codec.BinaryChunk | wire.UtteranceMessage):
-            await self._check_share()
+        await self._check(message, len(frame))
         match message:
             case wire.AudioChunk() | codec.BinaryChunk():
                 self._on_chunk(message)
@@ -189,6 +190,13 @@ class ClientConnection:
                 self._on_ping(message)
             case _:
                 await self._on_room(message)
+
+    async def _check(self, message: object, size: int) -> None:
+        """PeerError where it is too long, or there may be no speech now."""
+        if isinstance(message, wire.AudioChunk | codec.BinaryChunk | wire.UtteranceMessage):
+            await self._check_share()
+        elif size > TEXT_BYTES_MAX:  # what it says is kept, told to peers and sent to nodes with each job
+            raise PeerError(ErrorCode.INVALID_MESSAGE, f"more than {TEXT_BYTES_MAX} bytes without speech")
 
     async def _check_share(self) -> None:
         """PeerError where its tenant or token has used up what it may; without a word where it was told already."""
@@ -234,6 +242,7 @@ class ClientConnection:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
         trace_id = TraceId(init.trace_id) if init.trace_id and valid_id(init.trace_id) else ids.new_trace_id()
+        self._check_pace()
         self._context.limits.check_new_session(len(self._sessions))
         grant = self._admit(init.token)
         self._check_languages(*_languages(init))
@@ -249,12 +258,18 @@ class ClientConnection:
     async def _on_resume(self, message: wire.SessionResume) -> None:
         if self._actor is not None:
             raise PeerError(ErrorCode.INVALID_MESSAGE, "this connection has a session; close it first")
+        self._check_pace()
         grant = self._admit(message.token, resumes=True)
         holder = grant.tenant_id if grant is not None else ""
         actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token, holder)
         self._attach(actor, await self._sessions.shares.allowances.of(grant))
         actor.post(session.Resumed(message.last_result_seq, token))
         await self._sessions.rooms.adopt(actor)
+
+    def _check_pace(self) -> None:
+        """PeerError RATE_LIMITED where it opens sessions all the time."""
+        if wait_ms := self._pace.open(self._context.clock.now_ms()):
+            raise rate_limited(wait_ms)
 
     def _attach(self, actor: SessionActor, allowance: Allowance | None) -> None:
         if isinstance(actor.client, ClientConnection):
@@ -306,7 +321,7 @@ async def serve_client(context: Context, sessions: Sessions, request: web.Reques
         return web.Response(status=503, text="this instance is leaving; connect again for another\n")
     if not context.guard.is_own_page(request):
         return foreign_page(context)
-    address = request.remote or ""
+    address = of_whom(request.remote or "")
     if wait_ms := context.limits.connect(address):
         return crowded(context.metrics, wait_ms)
     try:

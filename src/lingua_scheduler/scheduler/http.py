@@ -14,6 +14,7 @@ from lingua_scheduler.scheduler.auth.guard import Guard
 from lingua_scheduler.scheduler.auth.watching import only_operators
 from lingua_scheduler.scheduler.clients import serve_client
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.crowd import only_guests
 from lingua_scheduler.scheduler.desk import Desk, answer
 from lingua_scheduler.scheduler.feed import Feed
 from lingua_scheduler.scheduler.nodes import Nodes, serve_node
@@ -32,7 +33,13 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) ->
     snapshots = desk.snapshots
     trusted = networks(context.config.server.trusted_proxies)
     app = web.Application(
-        middlewares=[behind_proxies(trusted), with_security_headers, _errors_in_json, only_operators(context.guard)]
+        middlewares=[
+            behind_proxies(trusted),
+            with_security_headers,
+            _errors_in_json,
+            only_guests(context),
+            only_operators(context.guard),
+        ]
     )
     app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
     app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))

@@ -4,6 +4,7 @@ Where waiting is enough the instance waits: it reads a connection that says too 
 TCP holds up the sender. Where it is not, the peer is told RATE_LIMITED and when to come again.
 """
 
+import ipaddress
 from collections import Counter
 
 from aiohttp import web
@@ -37,6 +38,8 @@ class Limits:
         per_minute = config.connects_per_minute_per_address
         self._connects = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
         self._connected: Counter[str] = Counter()
+        per_minute = config.requests_per_minute_per_address
+        self._requests = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
         self.memory_bytes = config.memory_mib << 20 or int(memory.available_bytes() * MEMORY_SHARE)
         self.is_out_of_memory = False
 
@@ -51,6 +54,12 @@ class Limits:
         if not wait_ms:
             self._connected[address] += 1
         return wait_ms
+
+    def request(self, address: str) -> int:
+        """0, or milliseconds until the address may ask for anything again."""
+        if self._is_free(address):
+            return 0
+        return self._requests.of(address, self._clock.now_ms()).take_if(1, self._clock.now_ms())
 
     def leave(self, address: str) -> None:
         """The end of what `connect` allowed."""
@@ -76,26 +85,49 @@ class Limits:
         return not address or (is_loopback(address) and not self.config.loopback_is_limited)
 
 
-class Pace:
-    """How fast one client's connection may speak."""
+class Reading:
+    """How fast a connection is read."""
 
-    def __init__(self, config: LimitsConfig, now_ms: int) -> None:
-        self._frames = Bucket(config.frames_per_second, BURST_S * config.frames_per_second, now_ms)
-        self._bytes = Bucket(config.bytes_per_second, BURST_S * config.bytes_per_second, now_ms)
-        self._refusals = per_minute(config.refusals_per_minute, now_ms)
-        self._rooms = per_minute(config.room_requests_per_minute, now_ms)
+    def __init__(self, frames_per_second: int, bytes_per_second: int, now_ms: int) -> None:
+        self._frames = Bucket(frames_per_second, BURST_S * frames_per_second, now_ms)
+        self._bytes = Bucket(bytes_per_second, BURST_S * bytes_per_second, now_ms)
 
     def frame(self, size: int, now_ms: int) -> int:
         """Milliseconds to wait before the next frame is read."""
         return max(self._frames.take(1, now_ms), self._bytes.take(size, now_ms))
 
+
+class Pace(Reading):
+    """How fast one client's connection may speak."""
+
+    def __init__(self, config: LimitsConfig, now_ms: int) -> None:
+        super().__init__(config.frames_per_second, config.bytes_per_second, now_ms)
+        self._refusals = per_minute(config.refusals_per_minute, now_ms)
+        self._rooms = per_minute(config.room_requests_per_minute, now_ms)
+        self._opens = per_minute(config.opens_per_minute, now_ms)
+
     def may_be_refused(self, now_ms: int) -> bool:
         """Whether it has not been refused too often."""
         return not self._refusals.take_if(1, now_ms)
 
+    def open(self, now_ms: int) -> int:
+        """0, or milliseconds until it may open or resume a session again."""
+        return self._opens.take_if(1, now_ms)
+
     def room_request(self, now_ms: int) -> int:
         """0, or milliseconds until it may ask again."""
         return self._rooms.take_if(1, now_ms)
+
+
+def of_whom(address: str) -> str:
+    """Whose limits an address counts against: of IPv6 the first half, all of which one customer has."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address) or found.is_loopback:
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
 def per_minute(count: int, now_ms: int) -> Bucket:
@@ -111,5 +143,5 @@ def crowded(metrics: Metrics, wait_ms: int) -> web.Response:
     """The answer to an address that connects too often, or has too many connections."""
     metrics.denied.labels("flood").inc()
     return web.Response(
-        status=429, text="too many connections from this address\n", headers={"Retry-After": str(-(-wait_ms // 1000))}
+        status=429, text="too much from this address\n", headers={"Retry-After": str(-(-wait_ms // 1000))}
     )

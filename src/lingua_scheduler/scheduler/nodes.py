@@ -17,16 +17,16 @@ from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
-from lingua_scheduler.protocol.ids import JobId, NodeId
+from lingua_scheduler.protocol.ids import JobId, NodeId, valid_id
 from lingua_scheduler.protocol.messages import ErrorMessage
-from lingua_scheduler.protocol.node import JobAssign, NodeRegister, SchedulerMessage
+from lingua_scheduler.protocol.node import JobAssign, JobResult, NodeMessage, NodeRegister, SchedulerMessage
 from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.door import certificate_of
-from lingua_scheduler.scheduler.limits import crowded, per_minute, rate_limited
+from lingua_scheduler.scheduler.limits import Reading, crowded, of_whom, per_minute, rate_limited
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import HeldJob, NodeReply, Offer
 
@@ -35,6 +35,10 @@ _log = get_logger("scheduler.nodes")
 StoreEffect = node.RegisterNode | node.HeartbeatNode | node.SetStatus | node.MarkOffline
 FRAME_BYTES_MAX = 16 << 20
 """Speech of a minute at 48 kHz in base64 is 8 MiB: what a node may answer is more than what a client may say."""
+
+
+TEXT_BYTES_MAX = 256 << 10
+"""Of a message that brings no result: registrations are kept, and shown to whoever looks at the fleet."""
 
 
 class JobOwner(Protocol):
@@ -218,6 +222,9 @@ class NodeConnection:
         self._is_barred = False
         """Its token was refused or taken back: nothing that it still sends counts."""
         config = context.config
+        limits, now_ms = config.limits, context.clock.now_ms()
+        self._reading = Reading(limits.node_frames_per_second, limits.node_bytes_per_second, now_ms)
+        self._refusals = per_minute(limits.refusals_per_minute, now_ms)
         self._registrations = per_minute(config.limits.registrations_per_minute, context.clock.now_ms())
         self._machine = NodeMachine(
             health=config.node_health,
@@ -243,6 +250,9 @@ class NodeConnection:
         self._nodes.connected(self)
         try:
             while (frame := await self._socket.receive()) is not None:
+                size = 0 if isinstance(frame, sockets.Pong) else len(frame)
+                if wait_ms := self._reading.frame(size, self._context.clock.now_ms()):
+                    await asyncio.sleep(wait_ms / 1000)
                 self._on_frame(frame)
         finally:
             self._context.guard.let_go(self)
@@ -266,14 +276,14 @@ class NodeConnection:
             self.driver.post(node.PongArrived())
             return
         try:
-            message = codec.decode_node(frame)
+            message = decode(frame)
         except PeerError as error:
             is_registration = isinstance(frame, str) and '"node_register"' in frame[:4096]
             self.driver.post(node.FrameRefused(error.message, is_registration))
             return
         if isinstance(message, NodeRegister):
             if wait_ms := self._registrations.take_if(1, self._context.clock.now_ms()):
-                self._turn_away(wait_ms)
+                self._turn_away("registers too often", wait_ms)
                 return
             try:
                 message = self._admit(message)
@@ -290,14 +300,14 @@ class NodeConnection:
         self._context.guard.hold(self, grants, self._token_taken_back)
         return msgspec.structs.replace(message, token=None)
 
-    def _turn_away(self, wait_ms: int) -> None:
-        """It registers all the time."""
+    def _turn_away(self, why: str, wait_ms: int) -> None:
+        """It does something all the time that it should not."""
         self._is_barred = True
         self._context.metrics.denied.labels("flood").inc()
         error = rate_limited(wait_ms)
         told = ErrorMessage(code=error.code, message=error.message, details=error.details)
         self._socket.send_text_nowait(codec.encode(told))
-        self._socket.close_nowait(sockets.TRY_AGAIN_LATER, "registers too often")
+        self._socket.close_nowait(sockets.TRY_AGAIN_LATER, why)
         self.driver.post(node.SocketClosed())
 
     def _token_taken_back(self) -> None:
@@ -330,6 +340,9 @@ class NodeConnection:
                 _log.warning("node reports a fault", node=node_id, code=error.code)
             case node.RefuseMessage(why):
                 self._context.metrics.refused.labels(why).inc()
+                wait_ms = 0 if self._is_barred else self._refusals.take_if(1, self._context.clock.now_ms())
+                if wait_ms:
+                    self._turn_away("refused too often", wait_ms)
             case node.RegisterNode() | node.HeartbeatNode() | node.SetStatus() | node.MarkOffline():
                 self._nodes.asked_store()
                 self._context.scope.start(self._ask_store(effect), type(effect).__name__)
@@ -387,6 +400,17 @@ class NodeConnection:
         self._socket.close_nowait(sockets.INTERNAL_ERROR, "internal error")
 
 
+def decode(frame: str | bytes) -> NodeMessage:
+    """What a node says. PeerError INVALID_MESSAGE, also where it says more than anybody needs to."""
+    message = codec.decode_node(frame)
+    if not isinstance(message, JobResult) and len(frame) > TEXT_BYTES_MAX:
+        raise PeerError(ErrorCode.INVALID_MESSAGE, f"more than {TEXT_BYTES_MAX} bytes without a result")
+    job_id = getattr(message, "job_id", None)
+    if job_id is not None and not valid_id(job_id):
+        raise PeerError(ErrorCode.INVALID_MESSAGE, "job_id: not an id of ours")
+    return message
+
+
 def _allowed(message: NodeRegister, grant: Grant) -> NodeRegister:
     """Under an id and for tenants of the grant. PeerError UNAUTHORIZED where it wants another id."""
     if not message.node_id:
@@ -420,7 +444,7 @@ async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> we
     if context.config.server.tls_nodes_ca_file and (certificate := certificate_of(request)) is None:
         context.metrics.denied.labels("node").inc()
         return web.Response(status=403, text="nodes must show a certificate (server.tls_nodes_ca_file)\n")
-    address = request.remote or ""
+    address = of_whom(request.remote or "")
     if wait_ms := context.limits.connect(address):
         return crowded(context.metrics, wait_ms)
     try:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = get_logger("scheduler.auth")
 
 OPEN_DOOR = "authentication is off: every program and every user of this machine can speak, listen and be a node"
+_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d{1,5})?")
 _ORIGIN = re.compile(r"https?://([^/@\s]+)")
 
 
@@ -40,6 +41,7 @@ class Guard:
         security = config.security
         self._clock = clock
         self._origins = frozenset(origin.rstrip("/").lower() for origin in security.allowed_origins)
+        self._hosts = frozenset(origin.partition("://")[2] for origin in self._origins)
         self._nodes_show = config.server.nodes_show
         self._security = security
         self._path = Path(security.keys_file) if security.keys_file else None
@@ -119,6 +121,20 @@ class Guard:
             return True
         found = _ORIGIN.fullmatch(origin.lower())
         return found is not None and (found[1] == request.host.lower() or found[0] in self._origins)
+
+    def is_own_name(self, request: web.Request) -> bool:
+        """Whether the request names this instance as whoever belongs here does.
+
+        Without tokens only loopback is open, to every page whose name somebody lets lead there (DNS rebinding): for a
+        browser that page and this port are one origin. So the name must be loopback's, or of an allowed origin.
+        """
+        named = request.headers.get("Host")
+        if self.is_on or named is None:
+            return True
+        name = named.lower()
+        found = _HOST.fullmatch(name)
+        host = (found[1] or found[2]) if found is not None else ""
+        return is_loopback(host) or host.endswith(".localhost") or name in self._hosts
 
     def _grant(self, token: str | None, kind: Kind, *, may_be_expired: bool = False) -> Grant:
         if not token:
