@@ -8,11 +8,15 @@ from lingua_scheduler.sim.plan import EXTRAS, FAULTS, Size, make_plan
 from lingua_scheduler.sim.runner import judge
 
 SIZE = Size(minutes=1.0, faults=(*FAULTS, *EXTRAS))
+LONG = Size(minutes=10.0, faults=(*FAULTS, *EXTRAS))
+"""Seed 1 of these was once not the same in two processes: peers heard of a moved session in the order of a set, and a
+drained instance ended its tasks in the order of their addresses.
+"""
 SCRIPT = """
-from tests.sim.test_repeat import SIZE
+from tests.sim.test_repeat import LONG, SIZE
 from lingua_scheduler.sim.plan import make_plan
 from lingua_scheduler.sim.runner import judge
-print(*(judge(make_plan(seed, SIZE)).digest for seed in (3, 4)))
+print(*(judge(make_plan(seed, size)).digest for seed, size in ((3, SIZE), (4, SIZE), (1, LONG))))
 """
 
 
@@ -32,7 +36,7 @@ def test_a_seed_repeats_whatever_the_hashes_of_strings():
             check=True,
             timeout=100,
         ).stdout
-        for seed in ("1", "77")
+        for seed in ("1", "77", "12")
     ]
-    assert told[0] == told[1]
+    assert len(set(told)) == 1
     assert told[0].split()[0] == judge(make_plan(3, SIZE)).digest

@@ -200,7 +200,7 @@ class Bus:
         message = wire.SessionMoved(session_id=session_id, owner=me, epoch=epoch, jobs=list(jobs))
         for job_id in message.jobs:
             self.forget_job(JobId(job_id))
-        for peer in (self._peers | {previous}) - {me}:
+        for peer in sorted((self._peers | {previous}) - {me}):
             self.publish(peer, message)
 
     async def reports_to(self, instance_id: InstanceId) -> list[tuple[NodeId, JobReport]]:

@@ -315,7 +315,7 @@ class Rooms:
             self._start(leaving, "drop-member")
 
     def _tell(self, instances: Iterable[InstanceId], message: wire.RoomChanged) -> None:
-        for instance_id in instances:
+        for instance_id in sorted(instances):
             if instance_id != self._context.instance_id:
                 self._bus.publish_in_turn(instance_id, message)
 

@@ -50,7 +50,7 @@ class Process:
 class Handle:
     """What `call_soon` and `call_at` give back."""
 
-    __slots__ = ("_when_s", "args", "callback", "context", "is_cancelled", "process")
+    __slots__ = ("args", "callback", "context", "is_cancelled", "process")
 
     def __init__(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None, process: Process
@@ -60,7 +60,6 @@ class Handle:
         self.context = context
         self.process = process
         self.is_cancelled = False
-        self._when_s = 0.0
 
     def cancel(self) -> None:
         self.is_cancelled = True
@@ -68,12 +67,18 @@ class Handle:
     def cancelled(self) -> bool:
         return self.is_cancelled
 
+
+class TimerHandle(Handle):
+    """One that knows when it is due, by its process's clock: `asyncio.timeout` asks."""
+
+    __slots__ = ("_when_s",)
+
+    def __init__(self, when_s: float, *what: Any) -> None:
+        super().__init__(*what)
+        self._when_s = when_s
+
     def when(self) -> float:
         return self._when_s
-
-    def at(self, when_s: float) -> "Handle":
-        self._when_s = when_s
-        return self
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -86,8 +91,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.current = self.world
         self.steps = 0
         self._ready: deque[Handle] = deque()
-        self._heap: list[tuple[int, int, Handle]] = []
-        self._count = 0
+        self._due: dict[int, list[Handle]] = {}
+        """By the millisecond, in the order of scheduling."""
+        self._times: list[int] = []
+        """A heap of the keys of `_due`."""
         self.bugs: list[str] = []
         """Errors that nobody caught."""
 
@@ -111,7 +118,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         at_ms = round(when * 1000) - self.current.monotonic_offset_ms
-        handle = Handle(callback, args, context, self.current).at(when)
+        handle = TimerHandle(when, callback, args, context, self.current)
         return cast("asyncio.TimerHandle", self._plan(at_ms, handle))
 
     def create_future(self) -> "asyncio.Future[Any]":
@@ -188,35 +195,38 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def run_until(self, until_ms: int) -> None:
         """Let everything happen that happens before or at `until_ms`."""
         asyncio._set_running_loop(self)
+        times, due, ready = self._times, self._due, self._ready
         try:
-            while True:
-                self._run_ready()
-                if not self._heap or self._heap[0][0] > until_ms:
-                    break
-                self.now_ms = max(self.now_ms, self._heap[0][0])
-                while self._heap and self._heap[0][0] <= self.now_ms:
-                    handle = heapq.heappop(self._heap)[2]
+            self._run_ready()
+            while times and times[0] <= until_ms:
+                at_ms = self.now_ms = heapq.heappop(times)
+                for handle in due.pop(at_ms):
                     if not handle.is_cancelled and handle.process.state is not State.DEAD:
-                        self._ready.append(handle)
+                        ready.append(handle)
+                self._run_ready()
             self.now_ms = until_ms
         finally:
             asyncio._set_running_loop(None)
 
     def _plan(self, at_ms: int, handle: Handle) -> Handle:
-        process = handle.process
-        if process.state is not State.DEAD:
-            self._count += 1
-            heapq.heappush(self._heap, (max(at_ms, self.now_ms), self._count, handle))
+        if handle.process.state is not State.DEAD:
+            at_ms = max(at_ms, self.now_ms)
+            same = self._due.get(at_ms)
+            if same is not None:
+                same.append(handle)
+            else:
+                self._due[at_ms] = [handle]
+                heapq.heappush(self._times, at_ms)
         return handle
 
     def _run_ready(self) -> None:
-        ready = self._ready
+        ready, paused = self._ready, State.PAUSED
         while ready:
             handle = ready.popleft()
             if handle.is_cancelled:
                 continue
             process = handle.process
-            if process.state is State.PAUSED:
+            if process.state is paused:
                 process.parked.append(handle)
                 continue
             self.current = process

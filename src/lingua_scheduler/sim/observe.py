@@ -1,8 +1,9 @@
 """Looks into production objects while a simulation runs, without a hook in any of them.
 
-Within `watching`, every driver checks its machine's invariants after each event, every session tells which utterances
-it made and how its jobs ended, and every error that production code logs (bugs are told loudly) becomes a
-finding. Pictures for pages are not made.
+Within `watching`, every driver checks its machine's invariants after each event that had effects and now and then after
+another, every session tells which utterances it made and how its jobs ended, and every error that production code
+logs (bugs are told loudly) becomes a finding. Pictures for pages are not made, and nobody looks at how much memory the
+process of the simulation has: that would make one run unlike another.
 """
 
 import logging
@@ -14,6 +15,7 @@ from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.runtime.driver import Driver
+from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.sessions import SessionActor
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.sim import speech
@@ -25,6 +27,9 @@ SessionPerformer = Callable[[SessionActor, session.SessionEffect], None]
 JobPerformer = Callable[[SessionActor, job.JobEffect], None]
 Handler = Callable[[Driver[Any, Any], Any], None]
 Hearing = Callable[[bytes], list[speech.Packet]]
+
+UNCHECKED_MAX = 16
+"""Of events without effects (a chunk of audio, as a rule) each so-manyth is checked: what one breaks stays broken."""
 
 
 class _Ears(logging.Handler):
@@ -53,19 +58,20 @@ def watching(history: History, *, checks: bool, hear: Hearing = speech.hear) -> 
     level, propagate = logger.level, logger.propagate
     actor: Any = SessionActor
     driver: Any = Driver
-    before = actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh
+    before = actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh, Limits.look_at_memory
     logger.addHandler(ears)
     logger.setLevel(logging.ERROR)
     logger.propagate = False
     actor._perform_session = _noting_session(history, actor._perform_session, hear)
     actor._perform_job = _noting_job(history, actor._perform_job)
     Snapshots.refresh = _look
+    Limits.look_at_memory = _look_away
     if checks:
         driver._handle = _checking(history, driver._handle)
     try:
         yield
     finally:
-        actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh = before
+        actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh, Limits.look_at_memory = before
         logger.removeHandler(ears)
         logger.setLevel(level)
         logger.propagate = propagate
@@ -75,6 +81,10 @@ async def _look(self: Snapshots) -> None:
     # Nobody looks at pages here; what upkeep needs of a round of pictures is who is alive.
     known = await self._context.store.instances.known()
     self.instances = {name for name, _ in known.alive}
+
+
+def _look_away(self: Limits) -> None:
+    del self
 
 
 def _noting_session(history: History, perform: SessionPerformer, hear: Hearing) -> SessionPerformer:
@@ -112,13 +122,21 @@ def _noting_job(history: History, perform: JobPerformer) -> JobPerformer:
 
 
 def _checking(history: History, handle: Handler) -> Handler:
+    unchecked = 0
+
     def check_after(self: Driver[Any, Any], event: Any) -> None:
+        nonlocal unchecked
+        story = self._story
+        before = story[-1] if story else None
         handle(self, event)
+        unchecked += 1
+        if self._is_stopped or ((story[-1] if story else None) is before and unchecked < UNCHECKED_MAX):
+            return
+        unchecked = 0
         machine: Any = self._machine
-        if not self._is_stopped:
-            try:
-                machine.check()
-            except AssertionError as error:
-                history.note("bug", type(machine).__name__, f"after {type(event).__name__}: {error}")
+        try:
+            machine.check()
+        except AssertionError as error:
+            history.note("bug", type(machine).__name__, f"after {type(event).__name__}: {error}")
 
     return check_after

@@ -173,8 +173,7 @@ class Speaker:
 
     def _note_sent(self, seq: int, audio: bytes) -> None:
         if audio:
-            packets = speech.hear(audio)
-            self._history.note("sent", self.name, self.session_id, seq, packets[0][1], packets[-1][1])
+            self._history.note("sent", self.name, self.session_id, seq, *speech.ends(audio))
 
     def _on_told(self, event: ev.SessionEvent) -> None:
         session = self.session_id

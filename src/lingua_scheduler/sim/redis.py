@@ -72,8 +72,8 @@ class SimRedis:
         """Until then one reply in ten is lost."""
         self.slow_until_ms = 0
         self.asked = 0
-        self.observe: Callable[[StoreModel], None] = lambda _model: None
-        """Called after each call that may have reserved a slot."""
+        self.observe: Callable[[object], None] = lambda _reply: None
+        """Told of each reply as it is made."""
         self.waiters: dict[InstanceId, asyncio.Future[None]] = {}
         self._last: dict[Process, tuple[int, int]] = {}
         self.data = self._empty()
@@ -134,7 +134,7 @@ class SimRedis:
                 error = StoreError(f"the model failed: {bug!r}", may_have_happened=False)
             if self.loop.now_ms < self.lossy_until_ms and self.rng.random() < 0.1:
                 error, delay_ms = StoreError("no reply in time", may_have_happened=True), TIMEOUT_MS
-            self.observe(self.data.model)
+            self.observe(reply)
         self.loop.call_in(process, delay_ms, _answer, future, reply, error)
 
     def _empty(self) -> Data:

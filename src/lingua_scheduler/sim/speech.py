@@ -7,11 +7,14 @@ A packet is a well-formed Opus packet of 60 ms that carries its speaker and numb
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from struct import Struct
 
 PACKET_MS = 60
 PACKET_BYTES = 9
 _TOC = bytes([3 << 3])
 _HEAD = (PACKET_BYTES - 2).to_bytes(2, "little") + _TOC
+_PACKET = Struct(f">{len(_HEAD)}sHI")
+_FIELDS = Struct(f">{len(_HEAD)}xHI")
 _RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
 
 Packet = tuple[int, int]
@@ -20,16 +23,18 @@ Packet = tuple[int, int]
 
 def say(speaker: int, numbers: Iterable[int]) -> bytes:
     """The audio of these packets, as an `audio_chunk` carries it."""
-    who = _HEAD + speaker.to_bytes(2, "big")
-    return b"".join(who + number.to_bytes(4, "big") for number in numbers)
+    pack = _PACKET.pack
+    return b"".join([pack(_HEAD, speaker, number) for number in numbers])
 
 
 def hear(audio: bytes) -> list[Packet]:
     """The packets in a payload."""
-    return [
-        (int.from_bytes(audio[at + 3 : at + 5], "big"), int.from_bytes(audio[at + 5 : at + 9], "big"))
-        for at in range(0, len(audio), PACKET_BYTES)
-    ]
+    return list(_FIELDS.iter_unpack(audio))
+
+
+def ends(audio: bytes) -> tuple[int, int]:
+    """The first and the last number in a payload that is not empty."""
+    return _FIELDS.unpack_from(audio)[1], _FIELDS.unpack_from(audio, len(audio) - PACKET_BYTES)[1]
 
 
 def write(packets: list[Packet]) -> str:

@@ -341,10 +341,12 @@ def _recognise(lane: Lane, batch: au.Batch) -> list[speech.Packet]:
     """Which packets the samples of a batch are of. One that is cut in two is heard on the side of its greater part."""
     heard: list[speech.Packet] = []
     for audio in batch.audio:
-        middles = audio[SAMPLES // 2 :: SAMPLES] if len(audio) % SAMPLES == 0 else None
-        numbers = np.rint((np.asarray(audio if middles is None else middles, dtype=np.float64) - _BASE) / _STEP)
-        if middles is None:
-            values, counts = np.unique(numbers, return_counts=True)
-            numbers = values[counts * 2 > SAMPLES]
-        heard += [lane.packets[int(number)] for number in numbers]
+        if len(audio) % SAMPLES == 0:
+            values = audio[SAMPLES // 2 :: SAMPLES]
+        else:
+            # Samples of one packet are all alike: a packet begins where the next sample is another.
+            starts = np.concatenate(([0], np.flatnonzero(audio[1:] != audio[:-1]) + 1))
+            values = audio[starts[np.diff(starts, append=len(audio)) * 2 > SAMPLES]]
+        numbers = np.rint((values.astype(np.float64) - _BASE) / _STEP).astype(np.int64)
+        heard += [lane.packets[number] for number in numbers.tolist()]
     return heard

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from lingua_scheduler.protocol.ids import InstanceId
+from lingua_scheduler.core.placement import Selected
+from lingua_scheduler.protocol.ids import InstanceId, NodeId
 from lingua_scheduler.runtime import ids
 from lingua_scheduler.runtime.clock import stopwatch_s
 from lingua_scheduler.sim.agent import Agent, Surroundings
@@ -24,7 +25,9 @@ from lingua_scheduler.sim.speech import Packet
 from lingua_scheduler.sim.wire import End, Listener, Network
 from lingua_scheduler.sim.worker import Worker
 
-SAMPLE_MS = 250
+STEP_MS = 250
+"""How often the world looks up whether a phase is over."""
+STEPS_PER_SAMPLE = 4
 HEAL_MS = 150_000
 QUIET_MS = 420_000
 """A session whose client vanished without a word is noticed after five minutes."""
@@ -73,7 +76,9 @@ class World:
         self.speakers = [Speaker(one, plan.seed, self.loop, self.network, self, self.history) for one in plan.speakers]
         for speaker in self.speakers:
             speaker.chunk_packets = plan.chunk_packets
+        self.redis.observe = self._look_at
         self._is_healing = False
+        self._steps = 0
 
     def play(self, *, checks: bool = True) -> Run:
         """The whole run."""
@@ -112,8 +117,10 @@ class World:
 
     def _until(self, until_ms: int, is_over: Callable[[], bool] = lambda: False) -> None:
         while self.loop.now_ms < until_ms and not is_over():
-            self.loop.run_until(min(until_ms, self.loop.now_ms + SAMPLE_MS))
-            self._sample()
+            self.loop.run_until(min(until_ms, self.loop.now_ms + STEP_MS))
+            self._steps += 1
+            if self._steps % STEPS_PER_SAMPLE == 0:
+                self._sample()
 
     def _heal(self) -> None:
         self._is_healing = True
@@ -293,15 +300,24 @@ class World:
 
     # ------------------------------------------------------------------------------- looking
 
+    def _look_at(self, reply: object) -> None:
+        """At each moment in which a slot is taken."""
+        if isinstance(reply, Selected):
+            self._look_at_slots(reply.node_id)
+
+    def _look_at_slots(self, node_id: NodeId) -> None:
+        world = self.redis.data.model.world
+        trail, node = world.trails.get(node_id), world.nodes.get(node_id)
+        if trail is not None and node is not None and len(trail.jobs) > node.capacity:
+            self.run.excess.append(
+                f"{self.loop.now_ms} ms: {node_id} has {len(trail.jobs)} of {node.capacity} slots taken"
+            )
+
     def _sample(self) -> None:
         """What must hold at any time."""
-        world, run = self.redis.data.model.world, self.run
-        for node_id, trail in world.trails.items():
-            node = world.nodes.get(node_id)
-            if node is not None and len(trail.jobs) > node.capacity:
-                run.excess.append(
-                    f"{self.loop.now_ms} ms: {node_id} has {len(trail.jobs)} of {node.capacity} slots taken"
-                )
+        run = self.run
+        for node_id in self.redis.data.model.world.trails:
+            self._look_at_slots(node_id)
         for instance in self.instances:
             if instance.process.is_alive:
                 sizes = instance.sizes()

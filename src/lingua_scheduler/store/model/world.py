@@ -275,7 +275,7 @@ class World:
         room = min(OFFERS_MAX, free - len(told))
         found: list[tuple[int, JobId, str]] = []
         if room > 0:
-            for lane in self.lanes(node_id):
+            for lane in sorted(self.lanes(node_id)):
                 for name in (lane + "!", lane):
                     found += self.first_waiting(name, room, lambda job: self._fits(node_id, node, job))
         for _, job_id, name in sorted(found)[: max(room, 0)]:
