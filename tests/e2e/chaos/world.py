@@ -65,6 +65,7 @@ class World:
         self._processes = processes
         self._folder = processes.folder
         self._redis = Redis(processes, keeps=True)
+        self._redis_lock = asyncio.Lock()
         self._fleet = Fleet(processes, self._redis)
         self._instances = [Place(number, port=free_port()) for number in range(plan.instances)]
         self._nodes = [Place(number) for number in range(len(plan.nodes))]
@@ -176,9 +177,7 @@ class World:
                 place = self._nodes[fault.target % len(self._nodes)]
                 await self._alone(place.lock, fault, lambda: self._break_node(fault, place, for_s))
             case "redis_down":
-                await self._redis.kill()
-                await let_pass(for_s / 2)
-                await self._redis.start()
+                await self._alone(self._redis_lock, fault, lambda: self._restart_redis(for_s / 2))
             case _:
                 speaker = self._speakers[fault.target % len(self._speakers)]
                 if speaker.session is not None:
@@ -191,6 +190,11 @@ class World:
         async with lock:
             self.history.note("fault", fault.kind, fault.target, fault.for_ms)
             await do()
+
+    async def _restart_redis(self, for_s: float) -> None:
+        await self._redis.kill()
+        await let_pass(for_s)
+        await self._redis.start()
 
     async def _break_instance(self, fault: Fault, place: Place, for_s: float) -> None:
         one = place.instance
