@@ -6,6 +6,7 @@ import dataclasses
 import sys
 
 from tests.e2e.chaos.play import SIZE, Verdict, judge
+from tests.e2e.chaos.world import ALL
 from tests.e2e.fleet import IMPORTED
 from tests.support.forking import Template
 
@@ -22,9 +23,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="of trouble (default 5)")
     parser.add_argument("--seed", type=int, default=1, help="of the first fleet (default 1)")
     parser.add_argument("--fleets", type=int, default=1, help="side by side, each with a seed of its own (default 1)")
-    parser.add_argument("--faults", default=",".join(SIZE.faults), help="(default: %(default)s)")
+    parser.add_argument("--faults", default=",".join(SIZE.faults), help="(default: %(default)s); `all` adds flush")
     args = parser.parse_args()
-    verdicts = asyncio.run(play(args.seed, args.fleets, args.minutes, tuple(args.faults.split(","))))
+    faults = ALL if args.faults == "all" else tuple(args.faults.split(","))
+    if unknown := set(faults) - set(ALL):
+        parser.error(f"no such faults: {sorted(unknown)}; there are {', '.join(ALL)}")
+    verdicts = asyncio.run(play(args.seed, args.fleets, args.minutes, faults))
     for verdict in verdicts:
         sys.stdout.write(f"{verdict.told() if verdict.violations else verdict}\n")
     return int(any(verdict.violations for verdict in verdicts))

@@ -32,6 +32,7 @@ KINDS: tuple[FaultKind, ...] = (
     "cut_client", "redis_down", "redis_slow", "redis_lossy",
 )  # fmt: skip
 """`redis_slow` and `redis_lossy`: the wire between one instance and Redis swallows everything, or only the replies."""
+ALL: tuple[FaultKind, ...] = (*KINDS, "flush")
 LONGEST_S = 12.0
 """Of a fault: clients try for a minute to reach their session, and several faults may follow each other."""
 DRAIN_S = 60.0
@@ -178,13 +179,15 @@ class World:
                 await self._alone(place.lock, fault, lambda: self._break_node(fault, place, for_s))
             case "redis_down":
                 await self._alone(self._redis_lock, fault, lambda: self._restart_redis(for_s / 2))
+            case "flush":
+                await self._alone(self._redis_lock, fault, lambda: self._redis.ask("FLUSHALL"))
             case _:
                 speaker = self._speakers[fault.target % len(self._speakers)]
                 if speaker.session is not None:
                     self.history.note("fault", fault.kind, fault.target)
                     speaker.session.cut()
 
-    async def _alone(self, lock: asyncio.Lock, fault: Fault, do: Callable[[], Awaitable[None]]) -> None:
+    async def _alone(self, lock: asyncio.Lock, fault: Fault, do: Callable[[], Awaitable[object]]) -> None:
         if lock.locked():
             return
         async with lock:
