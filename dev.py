@@ -6,6 +6,7 @@
     python3 dev.py test           every check and every test; with arguments: pytest alone, with those
     python3 dev.py check          format, lint, types, import contracts, Lua, house rules
     python3 dev.py lingua ...     any other `lingua` command
+    python3 dev.py docs           the documentation as a site in `site/`, with every link checked
 
 The environment is `.venv` beside this file, with the versions of `constraints.txt`; it is made once, and again when
 `pyproject.toml` or `constraints.txt` has changed. uv does it where it is installed or can be; pip does it otherwise.
@@ -345,6 +346,19 @@ def test(arguments: list[str]) -> int:
     return code or bool(failed)
 
 
+def docs(arguments: list[str]) -> int:
+    """Build the site; with arguments pass those on to MkDocs (`docs serve`)."""
+    prepare("dev")
+    # The notice is about MkDocs' next generation: docs/decisions/020-documents-from-structs.md.
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"
+    if arguments:
+        become("mkdocs", arguments)
+    code = subprocess.run([BIN / "mkdocs", "build", "--strict", "--quiet"], cwd=ROOT, check=False).returncode
+    if code == 0:
+        say(f"open {ROOT / 'site/index.html'}")
+    return code
+
+
 def become(program: str, arguments: Sequence[str]) -> NoReturn:
     """Hand this process, its terminal and its signals over to a program of the environment."""
     sys.stderr.flush()
@@ -360,7 +374,13 @@ def use_newer_python() -> NoReturn:
     fail("Python 3.11 or newer is needed; this is " + sys.version.split()[0])
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "test": test, "check": check, "lingua": lingua}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "demo": demo,
+    "test": test,
+    "check": check,
+    "docs": docs,
+    "lingua": lingua,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -52,10 +52,24 @@ def complaint(words: list[str]) -> str:
 
 
 def broken_links(path: Path, text: str) -> list[str]:
-    """Relative links of a Markdown file that lead to no file."""
+    """Relative links of a Markdown file that lead to no file, or to no heading of one."""
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
-    local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:", target)]
-    return [target for target in local if target and not (path.parent / target).exists()]
+    return [one for one in targets if not re.match(r"[a-z]+:", one) and not _leads_somewhere(path, text, one)]
+
+
+def _leads_somewhere(path: Path, text: str, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = path.parent / name
+    if not name or not anchor:
+        return target.exists() and (not anchor or anchor in anchors(text))
+    return target.is_file() and anchor in anchors(sources.text(target))
+
+
+def anchors(text: str) -> set[str]:
+    """What a link into a Markdown file can name: its headings, as both GitHub and the site call them."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*?) *$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def changelog_faults(text: str) -> Iterator[str]:
@@ -107,7 +121,8 @@ def test_a_known_command_passes(line: str):
 
 
 def test_a_broken_link_is_found():
-    assert broken_links(sources.ROOT / "x.md", "[a](gone.md#part) [b](https://x.y/z) [c](LICENSE)") == ["gone.md"]
+    text = "[a](gone.md#part) [b](https://x.y/z) [c](LICENSE) [d](#here) [e](#there) [f](SECURITY.md#nothing)\n# Here\n"
+    assert broken_links(sources.ROOT / "x.md", text) == ["gone.md#part", "#there", "SECURITY.md#nothing"]
 
 
 def test_decisions_are_numbered_and_listed():
