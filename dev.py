@@ -212,13 +212,16 @@ def _make_venv(uv: str | None) -> None:
 
 
 def _requirements(kind: str) -> list[str]:
-    """What to ask the installer for. pip before 25.1 knows no dependency groups, so the group is read here."""
+    """What to ask the installer for. pip before 25.1 knows no dependency groups, so the group is read here.
+
+    With pip, for `lingua` names extras by the command that brings them: it is to land in `.venv`.
+    """
     import tomllib  # noqa: PLC0415 - an older Python must get as far as being told so
 
     if kind != "dev":
-        return ["-e", ".[demo]" if kind == "demo" else ".[demo,demo-zh]"]
+        return ["pip", "-e", ".[demo]" if kind == "demo" else ".[demo,demo-zh]"]
     with (ROOT / "pyproject.toml").open("rb") as file:
-        return ["-e", ".[demo,demo-zh]", *tomllib.load(file)["dependency-groups"]["dev"]]
+        return ["pip", "-e", ".[demo,demo-zh]", *tomllib.load(file)["dependency-groups"]["dev"]]
 
 
 def _install(uv: str | None, requirements: list[str]) -> None:

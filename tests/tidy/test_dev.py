@@ -68,8 +68,8 @@ def test_only_a_demo_in_another_language_gets_the_large_model(arguments: str, ki
 
 
 def test_the_default_demo_asks_for_no_more_than_it_needs():
-    assert dev._requirements("demo") == ["-e", ".[demo]"]
-    assert all(dev._requirements(kind)[:2] == ["-e", ".[demo,demo-zh]"] for kind in dev.KINDS[1:])
+    assert dev._requirements("demo") == ["pip", "-e", ".[demo]"]
+    assert all(dev._requirements(kind)[:3] == ["pip", "-e", ".[demo,demo-zh]"] for kind in dev.KINDS[1:])
 
 
 def test_a_vanished_interpreter_prepares_again(venv: Path):
