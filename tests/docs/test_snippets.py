@@ -63,7 +63,7 @@ def of(language: str) -> list[Any]:
     """The blocks of one language that are not run with their whole page, or elsewhere."""
     found = [one for one in all_blocks() if one.language == language and one.page not in RUN_WHOLE]
     kept = [one for one in found if not one.text.startswith(tuple(ELSEWHERE))]
-    return [pytest.param(one, id=f"{one.page}: {one.text.splitlines()[0][:40]}") for one in kept]
+    return [pytest.param(one, id=f"{at} {one.page} {one.text.splitlines()[0][:40]}") for at, one in enumerate(kept)]
 
 
 def test_no_block_is_of_a_language_that_nobody_looks_at():

@@ -18,17 +18,23 @@ NodeStatus = Literal["registering", "ready", "degraded", "draining", "offline"]
 
 
 class Gpu(Part, frozen=True, kw_only=True):
+    """One graphics card."""
+
     name: str
     memory_gb: float
 
 
 class Hardware(Part, frozen=True, kw_only=True):
+    """The machine of a node."""
+
     cpu_cores: Int
     memory_gb: float
     gpus: list[Gpu] | None = None
 
 
 class InstalledModel(Part, frozen=True, kw_only=True):
+    """A model on the node. Shown to operators; nothing is decided on it."""
+
     model_id: str
     kind: str
     src_lang: str | None = None
@@ -39,6 +45,8 @@ class InstalledModel(Part, frozen=True, kw_only=True):
 
 
 class InstalledService(Part, frozen=True, kw_only=True):
+    """A service on the node. Shown to operators; nothing is decided on it."""
+
     service_id: str
     type: str
     device: str | None = None
@@ -63,12 +71,16 @@ class LanguagePair(Part, frozen=True, kw_only=True):
 
 
 class NmtCapability(Part, frozen=True, kw_only=True):
+    """What one translation model can do."""
+
     model_id: str | None = None
     languages: list[str] | None = None
     supported_pairs: list[LanguagePair] | None = None
 
 
 class LanguageCapabilities(Part, frozen=True, kw_only=True):
+    """What a node recognises, speaks and translates. The first three lists may not be empty."""
+
     asr_languages: list[str] = []
     semantic_languages: list[str] = []
     tts_languages: list[str] = []
@@ -79,18 +91,24 @@ class LanguageCapabilities(Part, frozen=True, kw_only=True):
 
 
 class ActiveJob(Part, frozen=True, kw_only=True):
+    """A job that the node still works on from before it registered."""
+
     job_id: str
     attempt_id: Int
 
 
 class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
+    """The first message of a node: what it is, and what it can do. A known `node_id` takes its place again."""
+
     version: str
     platform: str
     hardware: Hardware
     installed_models: list[InstalledModel]
     capability_by_type: list[Capability]
+    """A stage that is not `ready` takes no jobs that need it."""
     features_supported: dict[str, Any]
     accept_public_jobs: bool
+    """False: only jobs of the tenants that its token, or `tenants`, names."""
     language_capabilities: LanguageCapabilities
     node_id: str | None = None
     capability_schema_version: str | None = None
@@ -102,12 +120,18 @@ class NodeRegister(Wire, tag="node_register", frozen=True, kw_only=True):
     tenants: list[str] | None = None
     """2: with `accept_public_jobs` false, whose jobs it takes all the same."""
     zone: str | None = None
+    """2: where it is; shown to operators."""
     binary_audio: bool | None = None
+    """2: audio as raw bytes behind the JSON."""
     active_jobs: list[ActiveJob] | None = None
+    """2: what it still works on from before."""
     token: str | None = None
+    """Where the scheduler asks for one."""
 
 
 class ResourceUsage(Part, frozen=True, kw_only=True):
+    """The load of the machine, percentages 0–100; whatever is not known is left out."""
+
     cpu_percent: float | None = None
     gpu_percent: float | None = None
     gpu_mem_percent: float | None = None
@@ -117,6 +141,8 @@ class ResourceUsage(Part, frozen=True, kw_only=True):
 
 
 class NodeHeartbeat(Wire, tag="node_heartbeat", frozen=True, kw_only=True):
+    """Every 15 s: the node is there, and this is its load. The first one makes it eligible for jobs."""
+
     node_id: str
     timestamp: Int
     resource_usage: ResourceUsage
@@ -129,6 +155,8 @@ class NodeHeartbeat(Wire, tag="node_heartbeat", frozen=True, kw_only=True):
 
 
 class JobAck(Wire, tag="job_ack", frozen=True, kw_only=True):
+    """The node has taken the job on."""
+
     job_id: str
     attempt_id: Int
     node_id: str
@@ -137,6 +165,8 @@ class JobAck(Wire, tag="job_ack", frozen=True, kw_only=True):
 
 
 class JobStarted(Wire, tag="job_started", frozen=True, kw_only=True):
+    """It works on it; the lease begins anew."""
+
     job_id: str
     attempt_id: Int
     node_id: str
@@ -145,6 +175,8 @@ class JobStarted(Wire, tag="job_started", frozen=True, kw_only=True):
 
 
 class NodeAsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
+    """What is being recognised; passed on to the client, and the lease begins anew."""
+
     job_id: str
     node_id: str
     session_id: str
@@ -157,18 +189,23 @@ class NodeAsrPartial(Wire, tag="asr_partial", frozen=True, kw_only=True):
 
 
 class NodeFault(Part, frozen=True, kw_only=True):
+    """Why an attempt failed."""
+
     code: str
     message: str
     details: Any = None
 
 
 class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
+    """The one outcome of an attempt: success with texts, or an error."""
+
     job_id: str
     attempt_id: Int
     node_id: str
     session_id: str
     utterance_index: Int
     success: bool
+    """False with `error`. Where nobody spoke: true, and empty texts."""
     trace_id: str
     text_asr: str | None = None
     text_translated: str | None = None
@@ -176,8 +213,10 @@ class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     """Base64, also where it travelled as raw bytes: clients are sent base64."""
     tts_format: str | None = None
     extra: dict[str, Any] | None = None
+    """`service_timings`, likely languages, `reason`."""
     processing_time_ms: float | None = None
     error: NodeFault | None = None
+    """With `success` false."""
     node_completed_at_ms: Int | None = None
     asr_quality_level: str | None = None
     reason_codes: list[str] | None = None
@@ -209,10 +248,13 @@ class JobReject(Wire, tag="job_reject", frozen=True, kw_only=True):
     job_id: str
     attempt_id: Int
     code: str
+    """`FULL`, `DRAINING`, `UNSUPPORTED` …"""
     retry_after_ms: Int | None = None
 
 
 class NodeError(Wire, tag="node_error", frozen=True, kw_only=True):
+    """Something went wrong beside any job; recorded and shown."""
+
     node_id: str
     code: str
     message: str
@@ -243,14 +285,19 @@ NodeMessage = (
 
 
 class NodeRegisterAck(Wire, tag="node_register_ack", frozen=True, kw_only=True):
+    """The node is registered, under this id."""
+
     node_id: str
     message: str
     status: NodeStatus
 
 
 class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
+    """One utterance to be translated into one language."""
+
     job_id: str
     attempt_id: Int
+    """1, 2 …: to be echoed; a result of an older attempt counts for nothing."""
     session_id: str
     utterance_index: Int
     src_lang: str
@@ -270,12 +317,18 @@ class JobAssign(Wire, tag="job_assign", frozen=True, kw_only=True):
     lang_b: str | None = None
     auto_langs: list[str] | None = None
     group_id: str | None = None
+    """Utterances that belong together share it."""
     part_index: Int | None = None
     context_text: str | None = None
+    """What was said before in the conversation."""
     padding_ms: Int | None = None
+    """So much silence may be put behind the audio."""
     is_manual_cut: bool | None = None
+    """The speaker ended the utterance."""
     is_timeout_triggered: bool | None = None
+    """A pause ended it."""
     is_max_duration_triggered: bool | None = None
+    """It had become too long: the next one may go on in the middle of a word."""
     turn_id: str | None = None
     deadline_ms: Int | None = None
     """2: milliseconds from now until the lease ends."""
@@ -319,12 +372,16 @@ class JobPreview(Wire, tag="job_preview", frozen=True, kw_only=True):
 
 
 class JobCancel(Wire, tag="job_cancel", frozen=True, kw_only=True):
+    """Nobody wants the result any more; it is not answered."""
+
     job_id: str
     trace_id: str
     reason: str
 
 
 class NodeControl(Wire, tag="node_control", frozen=True, kw_only=True):
+    """An operator asks the node to take no new jobs, to take them again, or to load its models anew."""
+
     command: Literal["drain", "resume", "reload"]
     reason: str
 
