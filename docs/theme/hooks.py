@@ -71,11 +71,14 @@ def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files:
 
 
 def on_config(config: "MkDocsConfig") -> "MkDocsConfig":
-    """All decisions, each under its own title."""
+    """All decisions, each under its own title, and at the end what `mkdocs.yml` has given no place yet."""
     pages = sorted(path.name for path in (ROOT / "docs/decisions").glob("[0-9]*.md"))
     listed = ["decisions/README.md", *(f"decisions/{page}" for page in pages if page != "000-template.md")]
     sections = cast("list[dict[str, list[str]]]", config.nav)
     next(section for section in sections if "Decisions" in section)["Decisions"] = listed
+    placed = {page for section in sections for pages in section.values() for page in pages}
+    if rest := sorted({path.name for path in (ROOT / "docs").glob("*.md")} - placed):
+        sections.append({"More": rest})
     return config
 
 

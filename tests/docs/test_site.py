@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lingua_scheduler.scheduler.http_doc import with_tables
-
 ROOT = Path(__file__).parents[2]
 LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc="?([^">\s]+)|<link\b[^>]*\bhref="?([^">\s]+)""")
 
@@ -60,13 +58,3 @@ def test_links_to_files_of_the_repository_show_them(site: Path):
     page = (site / "node-guide.html").read_text("utf-8")
     assert 'href="files/examples/node_py.html"' in page
     assert "node_register" in (site / "files/examples/node_py.html").read_text("utf-8")
-
-
-def test_the_tables_of_the_http_side_are_current():
-    page = (ROOT / "docs/http.md").read_text("utf-8")
-    assert page == with_tables(page), "run: python -m lingua_scheduler.scheduler.http_doc docs/http.md"
-
-
-def test_a_page_without_markers_is_refused():
-    with pytest.raises(ValueError, match="operations: begin"):
-        with_tables("# HTTP")

@@ -1,4 +1,4 @@
-"""The description of the WebSocket side: current, well formed, and true of every message and frame."""
+"""The description of the WebSocket side: well formed, and true of every message and frame."""
 
 import base64
 import functools
@@ -7,7 +7,6 @@ import struct
 import typing
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -22,7 +21,6 @@ from lingua_scheduler.protocol.codec import BinaryChunk, BinaryPing
 from lingua_scheduler.protocol.errors import PeerError
 from tests.protocol import strategies
 
-DOCUMENT = Path(__file__).parents[2] / "docs/asyncapi.json"
 TOLD: dict[str, Any] = asyncapi.document()
 MESSAGES: dict[str, dict[str, Any]] = TOLD["components"]["messages"]
 STRUCTS = tuple(dict.fromkeys(one for _, union in DIRECTIONS for one in typing.get_args(union)))
@@ -61,12 +59,6 @@ def references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for one in cast("list[Any]", value):
             yield from references(one)
-
-
-def test_the_file_is_current():
-    assert json.loads(DOCUMENT.read_text("utf-8")) == TOLD, (
-        "run: python -m lingua_scheduler.protocol.asyncapi docs/asyncapi.json"
-    )
 
 
 def test_it_is_a_document_of_asyncapi():
