@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from lingua_scheduler.cli.findings import Finding, Status
-from lingua_scheduler.cli.machine_checks import check_limits, check_node
+from lingua_scheduler.cli.machine_checks import check_limits, check_node, check_proxies, check_tls
 from lingua_scheduler.cli.main import main
 from lingua_scheduler.cli.redis_checks import check_redis, judge_skew, settings
-from lingua_scheduler.runtime.config import NodeConfig, RedisConfig
+from lingua_scheduler.runtime.config import Config, NodeConfig, RedisConfig, ServerConfig
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from tests.redis_servers import REDIS, binary_of
 from tests.support import Processes, free_port
+from tests.support.certificates import Authority
 
 FIT = {
     "redis_version": "7.2.4", "role": "master", "cluster_enabled": "0", "maxmemory_policy": "noeviction",
@@ -198,3 +199,39 @@ def test_few_open_files_are_told(soft: int, status: Status):
 
     assert found.status is status
     assert "LimitNOFILE" in found.remedy
+
+
+async def test_a_redis_that_wants_a_password_says_so(redis: str):
+    """Story: it was told as a user without rights, and the remedy was to give it some."""
+    async with RedisClient.open(redis) as client:
+        await client.call("CONFIG", "SET", "requirepass", "hush")
+    [found] = await check_redis(RedisConfig(url=redis))
+
+    assert "wants a password" in found.told
+    assert "password_file" in found.remedy
+
+
+def test_certificates_that_cannot_be_shown_or_expire_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Story: `lingua doctor` was content with a certificate that was not there."""
+    cert, key = (str(path) for path in Authority(tmp_path).issue("localhost"))
+
+    def told(**server: str) -> Finding:
+        [found] = check_tls(ServerConfig(**server))  # pyright: ignore[reportArgumentType] - all of these are strings
+        return found
+
+    assert told().status is Status.OK
+    assert told(tls_cert_file=cert, tls_key_file=key).status is Status.OK
+    assert "No such file" in told(tls_cert_file="none.pem", tls_key_file=key).told
+    assert told(tls_cert_file=cert, tls_key_file=cert).status is Status.FAILURE
+    monkeypatch.setattr("lingua_scheduler.cli.machine_checks.RENEW_DAYS", 1_000_000)
+    assert "no restart" in told(tls_cert_file=cert, tls_key_file=key).remedy
+
+
+def test_proxies_tokens_and_addresses_that_can_be_none_are_told(tmp_path: Path):
+    [found] = check_proxies(Config(server=ServerConfig(trusted_proxies=["proxy.example"])))
+    assert (found.check, found.status) == ("proxies", Status.FAILURE)
+
+    wrong = NodeConfig(engines="scripted", url="http://127.0.0.1", token_file=str(tmp_path / "none"))
+    told = by_check(list(check_node(wrong, must_work=True)))
+    assert "No such file" in told["token"].told
+    assert "ws://HOST:PORT" in told["scheduler"].told

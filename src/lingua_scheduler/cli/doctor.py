@@ -81,7 +81,9 @@ async def _findings(args: argparse.Namespace):  # noqa: ANN202 - an async genera
     yield ok("configuration", str(args.config) if args.config else "defaults, the environment and flags")
     if is_scheduler:
         yield machine.check_port(config)
-        for finding in machine.check_access(config):
+        for finding in (
+            *machine.check_access(config), *machine.check_tls(config.server), *machine.check_proxies(config)
+        ):  # fmt: skip
             yield finding
         for finding in [] if args.embedded_redis else await check_redis(config.scheduler.phase2.redis):
             yield finding

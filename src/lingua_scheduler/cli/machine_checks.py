@@ -12,11 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lingua_scheduler.cli.findings import Finding, failure, ok, warning
-from lingua_scheduler.runtime.config import Config, ConfigError, NodeConfig
+from lingua_scheduler.runtime.config import Config, ConfigError, NodeConfig, ServerConfig
 
 OPEN_FILES = 4096
 """What an instance should be allowed to have open: a connection takes one, and so do engines and Redis."""
 OPEN_FILES_LEAST = 256
+RENEW_DAYS = 14
 _PATIENCE_S = 2.0
 _EXTRAS = {
     "fast": ("uvloop",),
@@ -122,6 +123,50 @@ def check_access(config: Config) -> Iterator[Finding]:
             yield warning("key file", f"{config.security.keys_file} can be read by others (mode {mode:o})", remedy)
 
 
+def check_proxies(config: Config) -> Iterator[Finding]:
+    """Whether what stands before an instance is named as it must be."""
+    from lingua_scheduler.scheduler.proxies import networks
+
+    trusted = config.server.trusted_proxies
+    try:
+        networks(trusted)
+    except ConfigError as error:
+        yield failure("proxies", str(error), 'write addresses or networks: ["10.0.0.0/8"]')
+        return
+    if trusted:
+        yield ok("proxies", f"X-Forwarded-For of {', '.join(trusted)} is believed")
+
+
+def check_tls(server: ServerConfig) -> Iterator[Finding]:
+    """Whether the certificate can be shown, and for how long."""
+    from lingua_scheduler.runtime.tls import Certificate
+    from lingua_scheduler.scheduler.door import tls_of
+
+    try:
+        if (context := tls_of(server)) is None:
+            yield ok("tls", "plain HTTP: for loopback, or behind a load balancer that speaks TLS (docs/deploy.md)")
+            return
+        Certificate(context, server.tls_cert_file, server.tls_key_file, "server.tls_cert_file")
+    except ConfigError as error:
+        yield failure("tls", str(error), "name PEM files that this user can read and that belong together")
+        return
+    yield _expiry(Path(server.tls_cert_file))
+
+
+def _expiry(cert_file: Path) -> Finding:
+    from cryptography import x509
+
+    from lingua_scheduler.runtime.clock import Clock
+
+    ends_s = x509.load_pem_x509_certificates(cert_file.read_bytes())[0].not_valid_after_utc.timestamp()
+    days = int((ends_s - Clock().wall_ms() / 1000) // 86_400)
+    if days < 0:
+        return failure("tls", f"the certificate expired {-days} days ago", f"renew {cert_file}; no restart is needed")
+    if days < RENEW_DAYS:
+        return warning("tls", f"the certificate expires in {days} days", f"renew {cert_file}; no restart is needed")
+    return ok("tls", f"the certificate is good for {days} days")
+
+
 def check_node(config: NodeConfig, *, must_work: bool) -> Iterator[Finding]:
     """Whether a node would find its engines and its scheduler. `must_work`: this machine is to be a node."""
     from lingua_scheduler.node.engines.base import EngineError
@@ -145,7 +190,24 @@ def check_node(config: NodeConfig, *, must_work: bool) -> Iterator[Finding]:
     if not lacking:
         yield ok("engines", ", ".join(str(planned.spec) for planned in plan.engines))
     if must_work:
-        yield from (_scheduler(url.strip()) for url in config.url.split(","))
+        yield from _work(config)
+
+
+def _work(config: NodeConfig) -> Iterator[Finding]:
+    """For whom it would work, and with which token."""
+    from lingua_scheduler.node.credentials import Credentials
+    from lingua_scheduler.node.link import addresses
+
+    try:
+        Credentials(config)
+    except ConfigError as error:
+        yield failure("token", str(error), "`lingua token node --node 'node-*'` makes one where the keys are")
+    try:
+        urls = addresses(config.url)
+    except ConfigError as error:
+        yield failure("scheduler", str(error), "mend --url")
+        return
+    yield from map(_scheduler, urls)
 
 
 def _scheduler(url: str) -> Finding:

@@ -33,8 +33,11 @@ async def check_redis(redis: RedisConfig) -> list[Finding]:
         remedy = "start it, or name another with --redis; `lingua serve --embedded-redis` brings its own"
         return [failure("redis", f"no Redis answers at {finder}: {error}", remedy)]
     try:
-        info = parse_info(await connection.send("INFO"))
-        if not info:
+        told = await connection.send("INFO")
+        if isinstance(told, Exception) and "NOAUTH" in str(told):
+            remedy = "put it into a file and name that in scheduler.phase2.redis.password_file"
+            return [failure("redis", f"{finder} wants a password", remedy)]
+        if not (info := parse_info(told)):
             return [failure("redis", f"{finder} lets this user ask for nothing", "allow it +@all on the fleet's keys")]
         found = [ok("redis", f"{finder} answers"), *settings(info, redis)]
         return [*found, await _scripts(connection), await _clock(connection), await _speed(connection)]
