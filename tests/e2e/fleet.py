@@ -22,6 +22,8 @@ from lingua_scheduler.store.keys import KEY_TABLE
 from tests.support import wait_until
 from tests.support.processes import Child, Processes
 
+PATIENT_MS = 15_000
+"""For an answer of Redis to a test: on a machine that has much else to do it may take seconds."""
 STEADY = 15
 """Looks at a number, one each 20 ms, that agree."""
 ROOT = Path(__file__).parents[2]
@@ -76,7 +78,7 @@ class Redis:
         await self.start()
 
     async def ask(self, *words: str) -> Reply:
-        async with RedisClient.open(self.url) as client:
+        async with RedisClient.open(self.url, timeout_ms=PATIENT_MS) as client:
             return cast("Reply", await client.call(*words))
 
     async def keys(self, pattern: str = "*") -> list[str]:

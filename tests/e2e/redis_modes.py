@@ -7,11 +7,10 @@ from typing import cast
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.cluster import Cluster
 from lingua_scheduler.store.servers import Finder
-from tests.e2e.fleet import Redis, Reply
+from tests.e2e.fleet import PATIENT_MS, Redis, Reply
 from tests.redis_groups import MASTER_NAME, RedisCluster, SentinelGroup
 from tests.store.spelled import SpellingClient, plain
 
-PATIENT_MS = 5000
 _PREFIX = "LINGUA_SCHEDULER__PHASE2__REDIS__"
 
 
