@@ -1,96 +1,38 @@
 """Every parser of bytes from elsewhere takes anything, and answers with a value or with its own error.
 
-In CI each has a second and a half. By hand: `FUZZ_SECONDS=60 .venv/bin/pytest tests/fuzz -q --timeout 0`.
+Three kinds of fuzzers: bytes spoilt at random, Hypothesis, which finds the smallest fault, and atheris, which looks for
+ways through the code that it has not taken yet. In CI they have half a minute together. By hand, ten minutes each:
+`FUZZ_SECONDS=30 GUIDED_SECONDS=600 .venv/bin/pytest tests/fuzz -q --timeout 0`.
 """
 
+import importlib.util
 import os
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
-import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lingua_scheduler.client.dial import session_url
-from lingua_scheduler.client.errors import ClientError
-from lingua_scheduler.core import access
-from lingua_scheduler.protocol import audio, bus, codec, kept
-from lingua_scheduler.protocol import messages as wire
-from lingua_scheduler.protocol import node as node_wire
-from lingua_scheduler.protocol.errors import PeerError
-from lingua_scheduler.protocol.ids import NodeId, language, valid_id
 from lingua_scheduler.runtime.clock import Clock
-from lingua_scheduler.runtime.config import ConfigError
-from lingua_scheduler.scheduler.auth.guard import is_loopback
-from lingua_scheduler.scheduler.auth.keys import parse_keys
-from lingua_scheduler.store.servers import parse_url
+from tests.fuzz.parsers import PARSERS, parse
+from tests.tidy import sources
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "1.5"))
-RESULT = node_wire.JobResult(
-    job_id="j", attempt_id=1, node_id="n", session_id="s", utterance_index=0, success=True, trace_id="t", text_asr="a",
-    extra={"a": [1, {"b": None}]}, tts_audio="QUFB",
-)  # fmt: skip
-CHUNK = wire.AudioChunk(session_id="s", seq=1, is_final=True, payload="QUFB")
-INIT = wire.SessionInit(client_version="1", platform="p", src_lang="en", tgt_lang="pt")
-TOKEN = b"eyJhbGciOiJIUzI1NiIsImtpZCI6ImEifQ.eyJraW5kIjoiY2xpZW50IiwianRpIjoiYSIsImV4cCI6MX0.c2ln"
-RING = parse_keys("a:HS256:" + "QUFB" * 11)
-OPUS = audio.join_packets([bytes([9 << 3, 1, 2]), bytes([(31 << 3) | 3, 6, 0])])
-
-
-def _text(parse: Callable[[str], Any]) -> Callable[[bytes], Any]:
-    return lambda data: parse(data.decode("utf-8", "surrogateescape"))
-
-
-def _is_sent_on(data: bytes) -> None:
-    """What a node may say can be told to the next instance, and written down."""
-    message = codec.decode_node(data.decode("utf-8", "replace"))
-    if isinstance(message, node_wire.JobResult):
-        assert bus.decode_bus(bus.encode_bus(bus.ReportJob(node_id="n", report=message)))
-        assert kept.decode_kept(kept.encode_report(NodeId("n"), message))
-
-
-PARSERS: dict[str, tuple[Callable[[bytes], Any], tuple[type[Exception], ...], list[bytes]]] = {
-    "client text": (_text(codec.decode_client), (PeerError,), [codec.encode(CHUNK), codec.encode(INIT)]),
-    "client binary": (codec.decode_client, (PeerError,), [b"\x01\x00\x00\x00\x01s" + bytes(30), b"\x02" + bytes(20)]),
-    "node text": (_is_sent_on, (PeerError,), [codec.encode(RESULT)]),
-    "node binary": (codec.decode_node, (PeerError,), [b"\x00\x00\x00\x02{}" + bytes(9), codec.encode(RESULT)]),
-    "server text": (
-        _text(codec.decode_server),
-        (PeerError,),
-        [codec.encode(wire.ServerHeartbeat(session_id="s", timestamp=1))],
-    ),
-    "scheduler frames": (codec.decode_scheduler, (PeerError,), [b"\x00\x00\x00\x02{}" + bytes(9)]),
-    "between instances": (
-        bus.decode_bus,
-        (msgspec.DecodeError,),
-        [bus.encode_bus(bus.ReportJob(node_id="n", report=RESULT))],
-    ),
-    "kept results": (kept.decode_kept, (msgspec.DecodeError,), [kept.encode_report(NodeId("n"), RESULT)]),
-    "audio in text": (_text(codec.decode_audio), (PeerError,), [b"QUFB", b"QUE="]),
-    "Opus": (lambda data: audio.opus_samples(data, 48_000), (PeerError,), [OPUS]),
-    "claims": (_text(lambda text: access.node_id_of(text, NodeId("n"))), (), [TOKEN]),
-    "tokens": (_text(RING.verify), (access.AccessError,), [TOKEN]),
-    "keys": (_text(parse_keys), (ConfigError,), [b"a:HS256:" + b"QUFB" * 11]),
-    "ids": (_text(valid_id), (), [b"node-1"]),
-    "languages": (_text(language), (), [b"zh-Hant-TW"]),
-    "addresses": (_text(is_loopback), (), [b"::ffff:127.0.0.1", b"127.0.0.1%lo"]),
-    "Redis URLs": (_text(parse_url), (ValueError,), [b"redis://user:pass@[::1]:6379/0?db=1", b"unix:///x?db=0"]),
-    "scheduler URLs": (_text(session_url), (ClientError,), [b"wss://host:1/ws?x=1", b"[::1]:99"]),
-}
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0.5"))
+GUIDED_SECONDS = int(os.environ.get("GUIDED_SECONDS", "20"))
 
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_any_bytes_are_a_value_or_the_parsers_own_error(name: str):
-    parse, own, seeds = PARSERS[name]
+    _, _, seeds = PARSERS[name]
     clock, chance = Clock(), random.Random(name)
     until_ms = clock.wall_ms() + int(SECONDS * 1000)
     for count, data in enumerate(_spoilt(chance, seeds)):
-        try:
-            parse(data)
-        except own:
-            pass
-        except Exception as error:
-            raise AssertionError(f"{name}: {data!r}") from error
+        parse(name, data)
         if count % 64 == 0 and clock.wall_ms() >= until_ms:
             assert count > 64, "too slow to find anything"
             return
@@ -127,3 +69,30 @@ _SPICE = (
     b"18446744073709551616", b"-1", b"1e999", b"NaN", b"null", b"true", b"[" * 200, b'{"a":' * 200, b'"', b"\\ud800",
     b"\xff\xfe", b"\xed\xa0\x80", b"\x00", b"9" * 400, b",", b":", b"=", b"\x7f\xff\xff\xff", b"\xdf\xff\xff\xff\xff",
 )  # fmt: skip
+
+
+@st.composite
+def _pieces(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A parser, and what it likes with something else in the middle of it; or something else alone."""
+    name = draw(st.sampled_from(list(PARSERS)))
+    seed = draw(st.sampled_from([b"", *PARSERS[name][2]]))
+    at, to = draw(st.integers(0, len(seed))), draw(st.integers(0, len(seed)))
+    return name, seed[:at] + draw(st.binary(max_size=200) | st.sampled_from(_SPICE)) + seed[to:]
+
+
+@given(_pieces())
+def test_whatever_stands_in_it_is_a_value_or_the_parsers_own_error(case: tuple[str, bytes]):
+    parse(*case)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this Python or processor"
+)
+@pytest.mark.timeout(GUIDED_SECONDS + 120)
+def test_no_way_through_a_parser_ends_in_another_error(tmp_path: Path):
+    command = [sys.executable, "-m", "tests.fuzz.guided", str(GUIDED_SECONDS), str(tmp_path)]
+    run = subprocess.run(command, cwd=sources.ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    done = re.search(r"Done (\d+) runs", run.stderr)
+    assert done, run.stderr[-500:]
+    assert int(done[1]) > 1000, "too slow to find anything"
