@@ -276,6 +276,13 @@ DEFENCES = (
         f"{FLOODS}::no_more_sessions or without_memory",
     ),
     Defence(
+        "floods of connections",
+        "scheduler/upkeep.py",
+        "            shed(self._sessions, self._context.limits)\n",
+        "",
+        f"{FLOODS}::before_memory",
+    ),
+    Defence(
         "oversized frames",
         CLIENTS,
         "frame_bytes_max=context.config.security.max_frame_bytes",

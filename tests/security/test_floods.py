@@ -18,9 +18,11 @@ from lingua_scheduler.runtime import memory
 from lingua_scheduler.runtime.config import Config, LimitsConfig, TenantConfig
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.scheduler.limits import of_whom
+from lingua_scheduler.scheduler.shedding import shed
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import ClientPeer, Peers, registration
+from tests.support.waiting import wait_until
 from tests.tidy import sources
 
 TRY_AGAIN_LATER = 1013
@@ -370,6 +372,26 @@ async def test_without_memory_there_are_no_new_sessions_and_the_old_go_on(redis:
         async with http.get(f"{scheduler.url}/ready") as response:
             assert response.status == 503
             assert "no memory for new sessions" in (await response.json())["reasons"]
+
+
+async def test_before_memory_is_exhausted_those_who_keep_most_have_to_go(redis: EmbeddedRedis):
+    """Open sessions went on growing, each up to its bounds, until the system ended the process with all of them."""
+    async with limited(redis) as scheduler, Peers.of(scheduler.url) as peers:
+        heavy, slight, node = await peers.client(), await peers.client(), await peers.node()
+        await node.register()  # which answers nothing: the audio is kept
+        await heavy.open()
+        await slight.open()
+        await heavy.chunk(codec.encode_audio(bytes(300_000)), is_final=False)
+        await slight.chunk(codec.encode_audio(bytes(3000)), is_final=False)
+        await wait_until(lambda: any(one.machine.kept_bytes > 250_000 for one in scheduler.sessions.all()), "the audio")
+        shed(scheduler.sessions, scheduler.context.limits)
+        assert len(scheduler.sessions) == 2, "there is memory"
+        scheduler.context.limits.memory_bytes = 1 << 20
+        assert (await heavy.wait_for(wire.ErrorMessage)).code is ErrorCode.RATE_LIMITED
+        await heavy.wait_for(wire.SessionCloseAck)
+        await slight.send(wire.ClientHeartbeat(session_id=slight.session_id, timestamp=1))
+        await slight.wait_for(wire.ServerHeartbeat)
+        assert [one.session_id for one in scheduler.sessions.all()] == [slight.session_id]
 
 
 def test_memory_is_told():

@@ -23,6 +23,8 @@ _log = get_logger("scheduler.limits")
 ADDRESSES_MAX = 65_536
 """Addresses whose rate is remembered."""
 MEMORY_SHARE = 0.85
+DIRE = 1.1
+"""Of `memory_bytes`: from here on it is not enough to take no new sessions."""
 FULL_RETRY_MS = 5000
 """Nobody knows when a session ends or memory is freed."""
 BURST_S = 2.0
@@ -80,6 +82,11 @@ class Limits:
             self.is_out_of_memory = is_out
             tell = _log.warning if is_out else _log.info
             tell("no memory for new sessions" if is_out else "memory for sessions again", used=memory.used_bytes())
+
+    def excess_bytes(self) -> int:
+        """What is used beyond `memory_bytes`, where it is so much more that sessions have to go; else 0."""
+        used = memory.used_bytes()
+        return used - self.memory_bytes if used > self.memory_bytes * DIRE else 0
 
     def _is_free(self, address: str) -> bool:
         return not address or (is_loopback(address) and not self.config.loopback_is_limited)

@@ -15,6 +15,7 @@ from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import Sessions
+from lingua_scheduler.scheduler.shedding import shed
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.records import Presence
@@ -130,6 +131,7 @@ class Upkeep:
             has_news = await self._wait_round()
             self._context.guard.refresh()
             self._context.limits.look_at_memory()
+            shed(self._sessions, self._context.limits)
             try:
                 # To a Redis that was away this instance is new: its peers must see it before they miss it.
                 await self._round(count if self._context.health.is_up else 0, has_news=has_news)
