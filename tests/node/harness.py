@@ -22,7 +22,8 @@ from lingua_scheduler.protocol.node import (
     NodeRegister,
     NodeRegisterAck,
 )
-from lingua_scheduler.runtime.sockets import Pong, Socket
+from lingua_scheduler.runtime.library_sockets import LibrarySocket
+from lingua_scheduler.runtime.sockets import Pong
 
 M = TypeVar("M", bound=NodeMessage)
 DEADLINE_S = 30
@@ -32,7 +33,7 @@ DEADLINE_S = 30
 class Peer:
     """One connection of a node, with everything it said, in order; pongs are among it."""
 
-    socket: Socket
+    socket: LibrarySocket
     http: web.Request
     said: list[NodeMessage | Pong] = field(default_factory=list[NodeMessage | Pong])
     binary: bool = False
@@ -162,7 +163,7 @@ class FakeScheduler:
             return web.Response(status=self.http_status)
         ws = web.WebSocketResponse(max_msg_size=16 << 20, autoping=False, compress=False)
         await ws.prepare(request)
-        peer = Peer(Socket(ws), request)
+        peer = Peer(LibrarySocket(ws), request)
         async with self._arrived:
             self.peers.append(peer)
             self._arrived.notify_all()

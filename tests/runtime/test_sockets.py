@@ -1,42 +1,40 @@
-"""Frames over a real WebSocket: order, bounds, slow and rude peers."""
+"""Frames over a real WebSocket, by either endpoint: order, bounds, slow and rude peers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Literal
 
-from aiohttp import ClientSession, WSMsgType, web
+import pytest
+from aiohttp import ClientSession, WSMsgType
 
 from lingua_scheduler.runtime import sockets
+from tests.support.endpoints import port_of, serving_sockets
 
 Serve = Callable[[sockets.Socket], Awaitable[None]]
+Serving = Callable[[Serve], AbstractAsyncContextManager[str]]
 
 
-@asynccontextmanager
-async def serving(serve: Serve) -> AsyncGenerator[str]:
-    """A server whose one route hands its socket to `serve`."""
+@pytest.fixture(params=["own", "aiohttp"])
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """A server that hands each socket to what is given: under its URL."""
+    which: Literal["own", "aiohttp"] = request.param
 
-    async def handler(request: web.Request) -> web.StreamResponse:
-        socket = await sockets.accept(request)
-        await serve(socket)
-        await socket.wait_closed()
-        return socket.response
+    @asynccontextmanager
+    async def serve(each: Serve) -> AsyncGenerator[str]:
+        async with serving_sockets(each, which) as url:
+            yield url
 
-    app = web.Application()
-    app.router.add_get("/", handler)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        await runner.cleanup()
+    return serve
 
 
-async def test_frames_go_both_ways_in_order_and_keep_their_kind():
+def ignore(_: sockets.Frame) -> None:
+    """Somebody who listens to nothing."""
+
+
+async def test_frames_go_both_ways_in_order_and_keep_their_kind(serving: Serving):
     async def echo(socket: sockets.Socket) -> None:
-        while (frame := await socket.receive()) is not None:
+        def answer(frame: sockets.Frame) -> None:
             match frame:
                 case str():
                     socket.send_text_nowait(frame.encode())
@@ -44,6 +42,8 @@ async def test_frames_go_both_ways_in_order_and_keep_their_kind():
                     socket.send_binary_nowait(frame)
                 case _:
                     raise AssertionError(frame)
+
+        await socket.serve(answer)
 
     async with serving(echo) as url, ClientSession() as http, http.ws_connect(url) as ws:
         for i in range(50):
@@ -54,13 +54,12 @@ async def test_frames_go_both_ways_in_order_and_keep_their_kind():
             assert await ws.receive_bytes() == bytes([i])
 
 
-async def test_a_ping_is_answered_and_a_pong_is_told():
+async def test_a_ping_is_answered_and_a_pong_is_told(serving: Serving):
     seen: list[sockets.Frame] = []
 
     async def ping(socket: sockets.Socket) -> None:
         socket.ping_nowait()
-        while (frame := await socket.receive()) is not None:
-            seen.append(frame)
+        await socket.serve(seen.append)
 
     async with serving(ping) as url, ClientSession() as http, http.ws_connect(url, autoping=False) as ws:
         message = await ws.receive()
@@ -73,10 +72,9 @@ async def test_a_ping_is_answered_and_a_pong_is_told():
     assert seen == [sockets.Pong()]
 
 
-async def test_a_frame_over_the_limit_closes_with_1009():
+async def test_a_frame_over_the_limit_closes_with_1009(serving: Serving):
     async def read(socket: sockets.Socket) -> None:
-        while await socket.receive() is not None:
-            pass
+        await socket.serve(ignore)
 
     async with serving(read) as url, ClientSession() as http, http.ws_connect(url) as ws:
         await ws.send_bytes(bytes(sockets.MAX_FRAME_BYTES + 1))
@@ -85,15 +83,15 @@ async def test_a_frame_over_the_limit_closes_with_1009():
         assert message.data == 1009
 
 
-async def test_compression_is_never_negotiated():
+async def test_compression_is_never_negotiated(serving: Serving):
     async def wait(socket: sockets.Socket) -> None:
-        await socket.receive()
+        await socket.serve(ignore)
 
     async with serving(wait) as url, ClientSession() as http, http.ws_connect(url, compress=15) as ws:
         assert ws.compress == 0
 
 
-async def test_a_reader_that_takes_nothing_is_closed_and_the_queue_is_bounded():
+async def test_a_reader_that_takes_nothing_is_closed_and_the_queue_is_bounded(serving: Serving):
     refused = asyncio.Event()
 
     async def flood(socket: sockets.Socket) -> None:
@@ -102,12 +100,12 @@ async def test_a_reader_that_takes_nothing_is_closed_and_the_queue_is_bounded():
             assert socket.queued_bytes <= sockets.QUEUE_BYTES_MAX
             await asyncio.sleep(0)
         refused.set()
-        await socket.receive()
+        await socket.serve(ignore)
 
     async with serving(flood) as url:
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].strip("/")))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
         writer.write(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
         await writer.drain()
@@ -117,13 +115,13 @@ async def test_a_reader_that_takes_nothing_is_closed_and_the_queue_is_bounded():
         assert reader is not None
 
 
-async def test_what_was_queued_before_a_close_still_arrives():
+async def test_what_was_queued_before_a_close_still_arrives(serving: Serving):
     async def farewell(socket: sockets.Socket) -> None:
         for i in range(100):
             socket.send_text_nowait(str(i).encode())
         socket.close_nowait(4001, "register again")
         assert not socket.send_text_nowait(b"late")
-        await socket.receive()
+        await socket.serve(ignore)
 
     async with serving(farewell) as url, ClientSession() as http, http.ws_connect(url) as ws:
         assert [await ws.receive_str() for _ in range(100)] == [str(i) for i in range(100)]

@@ -208,7 +208,7 @@ DEFENCES = (
     Defence(
         "floods of connections",
         "scheduler/crowd.py",
-        'if wait_ms := context.limits.request(of_whom(request.remote or "")):',
+        "if wait_ms := context.limits.request(of_whom(remote)):",
         "if wait_ms := 0:",
         f"{FLOODS}::asks_no_more_often",
     ),
@@ -296,7 +296,7 @@ DEFENCES = (
         "max_field_size=1 << 20",
         f"{FLOODS}::header_that_is_too_large",
     ),
-    Defence("slow handshakes", "scheduler/door.py", "handler.transport.abort()", "pass", f"{FLOODS}::does_not_end"),
+    Defence("slow handshakes", "scheduler/door.py", "one.transport.abort()", "pass", f"{FLOODS}::does_not_end"),
     Defence(
         "slow handshakes",
         CLIENTS,
@@ -305,7 +305,25 @@ DEFENCES = (
         f"{FLOODS}::opens_nothing",
     ),
     Defence(
-        "a small frame that unfolds", "runtime/sockets.py", "compress=False", "compress=True", f"{FLOODS}::compressed"
+        "headers that a proxy reads otherwise",
+        "protocol/handshake.py",
+        " or any(name in fields for name in _BODY)",
+        "",
+        "protocol/test_handshake.py::with_doubt",
+    ),
+    Defence(
+        "a small frame that unfolds",
+        "protocol/websocket.py",
+        "first not in self._expected or ",
+        "",
+        f"{FLOODS}::compressed",
+    ),
+    Defence(
+        "a small frame that unfolds",
+        "runtime/library_sockets.py",
+        "compress=False",
+        "compress=True",
+        f"{FLOODS}::compressed",
     ),
     Defence(
         "malformed Opus",
@@ -321,7 +339,7 @@ DEFENCES = (
     Defence(
         "a page elsewhere",
         GUARD,
-        "return found is not None and (found[1] == request.host.lower() or found[0] in self._origins)",
+        "return found is not None and (found[1] == caller.host.lower() or found[0] in self._origins)",
         "return True",
         f"{AUTH}::pages_of_others",
     ),
@@ -365,7 +383,6 @@ DEFENCES = (
 )
 
 WITHOUT = {
-    "headers that a proxy reads otherwise": "the parser of aiohttp refuses them: nothing of ours to take away",
     "secrets or speech in logs": "the defence is that nothing writes them",
 }
 """Threats whose defence is no single place, and why."""

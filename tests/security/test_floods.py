@@ -33,6 +33,14 @@ UPGRADE = (
 )
 
 
+@pytest.fixture(params=["own", "aiohttp"], autouse=True)
+def config(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Whoever serves the WebSockets, the limits are the same."""
+    config = changed(QUICK, "server", websocket=request.param)
+    monkeypatch.setitem(globals(), "QUICK", config)
+    return config
+
+
 @asynccontextmanager
 async def limited(redis: EmbeddedRedis, **limits: Any) -> AsyncGenerator[Scheduler]:
     async with Scheduler.start(limits_of(**limits), redis.url) as running:

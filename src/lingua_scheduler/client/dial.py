@@ -10,7 +10,7 @@ import aiohttp
 
 from lingua_scheduler.client.errors import ClientError
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.runtime.sockets import Socket
+from lingua_scheduler.runtime.library_sockets import LibrarySocket
 
 SESSION_PATH = "/ws/session"
 MAX_FRAME_BYTES = 16 << 20
@@ -44,7 +44,7 @@ def session_url(text: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def dial(url: str) -> AsyncGenerator[Socket]:
+async def dial(url: str) -> AsyncGenerator[LibrarySocket]:
     """An open socket, closed with the block. ClientError WS_DISCONNECTED, in one line, where none can be had."""
     async with aiohttp.ClientSession() as http:
         try:
@@ -56,7 +56,7 @@ async def dial(url: str) -> AsyncGenerator[Socket]:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             message = f"no scheduler answers at {url} ({_cause(error)})"
             raise ClientError(ErrorCode.WS_DISCONNECTED, message) from None
-        socket = Socket(ws)
+        socket = LibrarySocket(ws)
         try:
             yield socket
         finally:

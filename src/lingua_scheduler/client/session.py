@@ -31,9 +31,10 @@ from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.messages import ClientMessage, Pipeline, SessionInit, SessionInitAck
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.driver import Driver
+from lingua_scheduler.runtime.library_sockets import LibrarySocket
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
-from lingua_scheduler.runtime.sockets import Pong, Socket
+from lingua_scheduler.runtime.sockets import Pong
 from lingua_scheduler.runtime.timers import Timers
 
 PROTOCOL_VERSION = "1.1"
@@ -245,7 +246,7 @@ class _Line:
         self._url = url
         self._post = post
         self._wait_queue = wait_queue
-        self._socket: Socket | None = None
+        self._socket: LibrarySocket | None = None
         self._is_hung_up = False
 
     async def run(self) -> None:
@@ -287,7 +288,7 @@ class _Line:
         if self.task is not None:
             await asyncio.wait([self.task])
 
-    async def _read(self, socket: Socket) -> None:
+    async def _read(self, socket: LibrarySocket) -> None:
         while (frame := await socket.receive()) is not None:
             if isinstance(frame, Pong):
                 continue

@@ -48,9 +48,10 @@ from lingua_scheduler.protocol.node import (
     SchedulerMessage,
 )
 from lingua_scheduler.runtime.config import ConfigError
+from lingua_scheduler.runtime.library_sockets import LibrarySocket
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.scope import Scope
-from lingua_scheduler.runtime.sockets import Pong, Socket
+from lingua_scheduler.runtime.sockets import Pong
 
 MAX_FRAME_BYTES = 16 << 20
 """A job is at most some 4 MiB of audio, base64 adds a third."""
@@ -139,7 +140,7 @@ class Link:
         """That of this attempt."""
         self._agent = agent
         self._report = report
-        self._socket: Socket | None = None
+        self._socket: LibrarySocket | None = None
         """Set while registered."""
         self._silent_pings = 0
         self._told = ""
@@ -224,7 +225,7 @@ class Link:
             return f"{self._url} answered HTTP {error.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return f"no scheduler answers at {self._url} ({_cause(error)})"
-        socket = Socket(ws, queue_bytes_max=QUEUE_BYTES_MAX)
+        socket = LibrarySocket(ws, queue_bytes_max=QUEUE_BYTES_MAX)
         try:
             return await self._converse(socket, ws, backoff)
         finally:
@@ -233,7 +234,7 @@ class Link:
             socket.close_nowait(1000, "")
             await socket.wait_closed()
 
-    async def _converse(self, socket: Socket, ws: aiohttp.ClientWebSocketResponse, backoff: Backoff) -> str:
+    async def _converse(self, socket: LibrarySocket, ws: aiohttp.ClientWebSocketResponse, backoff: Backoff) -> str:
         try:
             async with asyncio.timeout(REGISTER_TIMEOUT_S):
                 acknowledged = await self._register(socket)
@@ -253,7 +254,7 @@ class Link:
             await background.close()
         return self._ended(ws)
 
-    async def _register(self, socket: Socket) -> bool:
+    async def _register(self, socket: LibrarySocket) -> bool:
         """Whether the scheduler took the node. What it says before the answer belongs to nobody and is left."""
         socket.send_text_nowait(encode(self._registration()))
         while (frame := await socket.receive()) is not None:
@@ -277,7 +278,7 @@ class Link:
             active_jobs=self._agent.active_jobs() + self.outbox.active_jobs(),
         )
 
-    def _registered(self, socket: Socket, ack: NodeRegisterAck) -> None:
+    def _registered(self, socket: LibrarySocket, ack: NodeRegisterAck) -> None:
         if ack.node_id:
             self.node_id = NodeId(ack.node_id)
         self._socket = socket
@@ -306,7 +307,7 @@ class Link:
 
     # ------------------------------------------------------------------------------------- messages
 
-    def _on_frame(self, socket: Socket, frame: str | bytes | Pong) -> None:
+    def _on_frame(self, socket: LibrarySocket, frame: str | bytes | Pong) -> None:
         if isinstance(frame, Pong):
             self._on_pong(socket)
         elif (message := self._decode(frame)) is not None:
@@ -326,7 +327,7 @@ class Link:
         if error.code in _FATAL_CODES:
             raise LinkRefused(f"the scheduler refused the node: {error.code}: {error.message}")
 
-    def _on_pong(self, socket: Socket) -> None:
+    def _on_pong(self, socket: LibrarySocket) -> None:
         self.outbox.confirm()
         self._outbox_changed.set()
         if len(self.outbox):
@@ -340,7 +341,7 @@ class Link:
             self.send(NodeError(node_id=self.node_id, code=error.code, message=error.message[:500]))
             return None
 
-    def _post(self, socket: Socket, outgoing: Outgoing) -> None:
+    def _post(self, socket: LibrarySocket, outgoing: Outgoing) -> None:
         result = msgspec.structs.replace(outgoing.result, node_id=self.node_id)
         frame = encode_result(result, outgoing.audio, binary=self._settings.binary_audio)
         if isinstance(frame, str):
@@ -348,7 +349,7 @@ class Link:
         else:
             socket.send_binary_nowait(frame)
 
-    def _ping(self, socket: Socket) -> None:
+    def _ping(self, socket: LibrarySocket) -> None:
         if self.outbox.cover():
             socket.ping_nowait()
 
@@ -357,7 +358,7 @@ class Link:
             await asyncio.sleep(self._settings.heartbeat_ms / 1000)
             self.heartbeat_now()
 
-    async def _watch(self, socket: Socket) -> None:
+    async def _watch(self, socket: LibrarySocket) -> None:
         """Close a connection on which even pings are not answered: the network dropped it without a word."""
         while True:
             await asyncio.sleep(self._settings.ping_ms / 1000)

@@ -28,6 +28,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 5010
     workers: int = 1
+    websocket: Literal["own", "aiohttp"] = "own"
+    """Who serves WebSockets: our own endpoint or the library; docs/decisions/018."""
     trusted_proxies: list[str] = []
     """Addresses or networks whose `X-Forwarded-For` is believed: `10.0.0.0/8`."""
     tls_cert_file: str = ""

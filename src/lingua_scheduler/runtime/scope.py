@@ -22,6 +22,11 @@ class Scope:
         task.add_done_callback(self._done)
         return task
 
+    async def wait(self) -> None:
+        """Until nothing runs any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""
         tasks = list(self._tasks)

@@ -10,6 +10,7 @@ from aiohttp import web
 from lingua_scheduler.protocol.ids import InstanceId
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ConfigError, Phase2Config
+from lingua_scheduler.runtime.doorman import Lodge
 from lingua_scheduler.runtime.ids import new_instance_id
 from lingua_scheduler.runtime.lag import watch_lag
 from lingua_scheduler.runtime.logs import get_logger, library_logger
@@ -21,12 +22,14 @@ from lingua_scheduler.scheduler.auth.guard import OPEN_DOOR, Guard
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.control import Control
+from lingua_scheduler.scheduler.crowd import for_guests
 from lingua_scheduler.scheduler.desk import Desk
 from lingua_scheduler.scheduler.dispatch import Dispatch
-from lingua_scheduler.scheduler.door import Door, Newcomers
-from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app
+from lingua_scheduler.scheduler.door import Door, Newcomers, Reception
+from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app, websocket_routes
 from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.nodes import Nodes
+from lingua_scheduler.scheduler.pages import HEADERS
 from lingua_scheduler.scheduler.previews import Previews
 from lingua_scheduler.scheduler.resume import Resumes
 from lingua_scheduler.scheduler.rooms import Rooms
@@ -117,7 +120,8 @@ class Scheduler:
 @contextlib.asynccontextmanager
 async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
     server = scheduler.context.config.server
-    app = build_app(scheduler.context, scheduler.sessions, scheduler.nodes, scheduler.desk)
+    routes = websocket_routes(scheduler.context, scheduler.sessions, scheduler.nodes)
+    app = build_app(scheduler.context, routes, scheduler.desk)
     Control(scheduler.context, scheduler.nodes, scheduler.upkeep.bus, scheduler.stop).add_to(app)
     runner = web.AppRunner(
         app,
@@ -133,7 +137,11 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
     app.middlewares.insert(0, newcomers.middleware)
     await runner.setup()
     try:
-        door = Door(runner, scheduler.context.config, newcomers)
+        config = scheduler.context.config
+        guarded = {path: for_guests(scheduler.context, serve) for path, serve in routes.items()}
+        reception = Reception(runner, config, newcomers)
+        lodge = Lodge(guarded, reception, HEADERS, _task_failed) if server.websocket == "own" else None
+        door = Door(runner, config, newcomers, lodge)
         try:
             await door.start()
         except OSError as error:
@@ -160,6 +168,9 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
             sweeping.cancel()
             watching.cancel()
             renewing.cancel()
+            if lodge is not None:
+                await door.stop()
+                await lodge.close(SHUTDOWN_S)
     finally:
         await runner.cleanup()
 

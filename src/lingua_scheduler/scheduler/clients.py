@@ -6,14 +6,13 @@ that it loses is that frame; a bug in its session ends the session, not the conn
 
 import asyncio
 
-from aiohttp import web
-
 from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
 from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
+from lingua_scheduler.protocol.handshake import Denial
 from lingua_scheduler.protocol.ids import SessionId, TraceId, valid_id
 from lingua_scheduler.runtime import ids, sockets
 from lingua_scheduler.runtime.logs import get_logger
@@ -31,6 +30,7 @@ TEXT_BYTES_MAX = 64 << 10
 TOLD_AGAIN_MS = 5000
 """Whoever speaks on although nothing brings his minutes back is told so this often."""
 
+Message = wire.ClientMessage | codec.BinaryChunk | codec.BinaryPing
 RoomMessage = (
     wire.RoomCreate
     | wire.RoomJoin
@@ -41,6 +41,10 @@ RoomMessage = (
     | wire.WebrtcAnswer
     | wire.WebrtcIce
 )
+
+
+_CHUNKS = (wire.AudioChunk, codec.BinaryChunk)
+"""As a tuple: a union is made anew for each frame that is asked about."""
 
 
 class _SilenceError(Exception):
@@ -73,17 +77,7 @@ class ClientConnection:
         """Handle frames until the socket is closed."""
         self._watch_silence()
         try:
-            while (frame := await self._socket.receive()) is not None:
-                if isinstance(frame, sockets.Pong) or self._is_barred:
-                    continue
-                if wait_ms := self._pace.frame(len(frame), self._context.clock.now_ms()):
-                    await asyncio.sleep(wait_ms / 1000)
-                try:
-                    await self._on_frame(frame)
-                except _SilenceError:
-                    continue
-                except PeerError as error:
-                    self._refuse(error)
+            await self._socket.serve(self._take)
         finally:
             self._is_over = True
             self._context.guard.let_go(self)
@@ -164,9 +158,39 @@ class ClientConnection:
             except AccessError as error:
                 raise unauthorized(error) from None
 
-    async def _on_frame(self, frame: str | bytes) -> None:
-        message = codec.decode_client(frame)
-        await self._check(message, len(frame))
+    def _take(self, frame: sockets.Frame) -> sockets.Work | None:
+        if isinstance(frame, sockets.Pong) or self._is_barred:
+            return None
+        if wait_ms := self._pace.frame(len(frame), self._context.clock.now_ms()):
+            return self._take_later(frame, wait_ms)
+        return self._on_frame(frame)
+
+    async def _take_later(self, frame: str | bytes, wait_ms: int) -> None:
+        await asyncio.sleep(wait_ms / 1000)
+        if (work := self._on_frame(frame)) is not None:
+            await work
+
+    def _on_frame(self, frame: str | bytes) -> sockets.Work | None:
+        """Most are chunks, which are handled at once; work for everything else."""
+        try:
+            message = codec.decode_client(frame)
+            if not isinstance(message, _CHUNKS) or self._is_rationed():
+                return self._work_on(message, len(frame))
+            self._on_chunk(message)
+        except PeerError as error:
+            self._refuse(error)
+        return None
+
+    async def _work_on(self, message: Message, size: int) -> None:
+        try:
+            await self._check(message, size)
+            await self._on_message(message)
+        except _SilenceError:
+            return
+        except PeerError as error:
+            self._refuse(error)
+
+    async def _on_message(self, message: Message) -> None:
         match message:
             case wire.AudioChunk() | codec.BinaryChunk():
                 self._on_chunk(message)
@@ -198,9 +222,12 @@ class ClientConnection:
         elif size > TEXT_BYTES_MAX:  # what it says is kept, told to peers and sent to nodes with each job
             raise PeerError(ErrorCode.INVALID_MESSAGE, f"more than {TEXT_BYTES_MAX} bytes without speech")
 
+    def _is_rationed(self) -> bool:
+        return self._sessions.shares.is_used or bool(self._actor is not None and self._actor.allowance)
+
     async def _check_share(self) -> None:
         """PeerError where its tenant or token has used up what it may; without a word where it was told already."""
-        if self._actor is None or not (self._sessions.shares.is_used or self._actor.allowance):
+        if self._actor is None or not self._is_rationed():
             return
         try:
             check(self._actor.allowance)
@@ -309,31 +336,29 @@ def _languages(message: wire.SessionInit | wire.UtteranceMessage) -> list[str | 
     return [message.src_lang, message.tgt_lang, message.lang_a, message.lang_b, *(message.auto_langs or ())]
 
 
-def foreign_page(context: Context) -> web.Response:
+def foreign_page(context: Context) -> Denial:
     """The answer to a page of somebody else that runs in the browser of one of ours."""
     context.metrics.denied.labels("origin").inc()
-    return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
+    return Denial(403, "pages of other hosts may not connect (security.allowed_origins)\n")
 
 
-async def serve_client(context: Context, sessions: Sessions, request: web.Request) -> web.StreamResponse:
-    """The handler of `/ws/session`."""
+async def serve_client(context: Context, sessions: Sessions, caller: sockets.Caller) -> Denial | None:
+    """Serves `/ws/session`, or says why not."""
     if sessions.is_draining:  # before the handshake: a proxy may still try the next instance
-        return web.Response(status=503, text="this instance is leaving; connect again for another\n")
-    if not context.guard.is_own_page(request):
+        return Denial(503, "this instance is leaving; connect again for another\n")
+    if not context.guard.is_own_page(caller):
         return foreign_page(context)
-    address = of_whom(request.remote or "")
+    address = of_whom(caller.remote)
     if wait_ms := context.limits.connect(address):
         return crowded(context.metrics, wait_ms)
     try:
-        offered = [one.strip() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        token = token_among(offered)
+        token = token_among(caller.protocols)
         # Browsers insist on an answer to what they offer; one that offers nothing else gets its token back.
-        socket = await sockets.accept(
-            request,
+        socket = await caller.accept(
             frame_bytes_max=context.config.security.max_frame_bytes,
             subprotocols=[SUBPROTOCOL_NAME, f"{SUBPROTOCOL}{token}"] if token else (),
         )
         await ClientConnection(context, sessions, socket, address, token).run()
     finally:
         context.limits.leave(address)
-    return socket.response
+    return None

@@ -3,6 +3,10 @@
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from lingua_scheduler.protocol.handshake import Denial
+from lingua_scheduler.runtime.doorman import Serve
+from lingua_scheduler.runtime.library_sockets import as_response
+from lingua_scheduler.runtime.sockets import Caller
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.limits import crowded, of_whom
 from lingua_scheduler.scheduler.pages import Handler
@@ -16,13 +20,27 @@ def only_guests(context: Context) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if wait_ms := context.limits.request(of_whom(request.remote or "")):
-            return crowded(context.metrics, wait_ms)
-        if request.path not in _ALWAYS and not context.guard.is_own_name(request):
-            context.metrics.denied.labels("origin").inc()
-            return web.Response(
-                status=403, text="address the instance as localhost (or see security.allowed_origins)\n"
-            )
-        return await handler(request)
+        named = None if request.path in _ALWAYS else request.headers.get("Host")
+        denial = _denial(context, request.remote or "", named)
+        return await handler(request) if denial is None else as_response(denial)
 
     return check
+
+
+def for_guests(context: Context, serve: Serve) -> Serve:
+    """The same for a WebSocket that no middleware sees."""
+
+    async def check(caller: Caller) -> Denial | None:
+        denial = _denial(context, caller.remote, caller.host)
+        return await serve(caller) if denial is None else denial
+
+    return check
+
+
+def _denial(context: Context, remote: str, named: str | None) -> Denial | None:
+    if wait_ms := context.limits.request(of_whom(remote)):
+        return crowded(context.metrics, wait_ms)
+    if not context.guard.is_own_name(named):
+        context.metrics.denied.labels("origin").inc()
+        return Denial(403, "address the instance as localhost (or see security.allowed_origins)\n")
+    return None

@@ -13,7 +13,9 @@ from lingua_scheduler.core.access import AccessError, Grant, certified
 from lingua_scheduler.runtime import tls
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ServerConfig
+from lingua_scheduler.runtime.doorman import Doorman, Lodge
 from lingua_scheduler.scheduler.pages import Handler
+from lingua_scheduler.scheduler.proxies import networks, origin
 
 _Shown = Mapping[str, Sequence[Sequence[tuple[str, str]]]]
 _Names = Mapping[str, Sequence[tuple[str, str]]]
@@ -35,15 +37,19 @@ class Newcomers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._since_ms: dict[RequestHandler, int] = {}
+        self._since_ms: dict[RequestHandler | Doorman, int] = {}
 
-    def add(self, handler: RequestHandler) -> None:
-        self._since_ms[handler] = self._clock.now_ms()
+    def add(self, one: RequestHandler | Doorman, since_ms: int | None = None) -> None:
+        self._since_ms[one] = self._clock.now_ms() if since_ms is None else since_ms
+
+    def heard(self, one: RequestHandler | Doorman) -> int | None:
+        """Its header was complete, or it has gone; since when it was one of them."""
+        return self._since_ms.pop(one, None)
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Around every other: its header was complete."""
-        self._since_ms.pop(request.protocol, None)
+        self.heard(request.protocol)
         return await handler(request)
 
     async def sweep(self, header_ms: int) -> None:
@@ -51,17 +57,17 @@ class Newcomers:
         while True:
             await asyncio.sleep(SWEEP_S)
             late_ms = self._clock.now_ms() - header_ms
-            for handler in [one for one, since_ms in self._since_ms.items() if since_ms <= late_ms]:
-                del self._since_ms[handler]
-                if handler.transport is not None:  # else it has gone, or TLS still shakes hands and has its own limit
-                    handler.transport.abort()
+            for one in [one for one, since_ms in self._since_ms.items() if since_ms <= late_ms]:
+                del self._since_ms[one]
+                if one.transport is not None:  # else it has gone, or TLS still shakes hands and has its own limit
+                    one.transport.abort()
 
 
 class Door(web.TCPSite):
     """As its base, with a bound on connections, and newcomers told."""
 
-    def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers) -> None:
-        """ConfigError where certificates cannot be used."""
+    def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers, lodge: Lodge | None) -> None:
+        """Without a lodge aiohttp serves WebSockets too. ConfigError where certificates cannot be used."""
         server = config.server
         context = tls_of(server)
         self._certificate = (
@@ -72,6 +78,7 @@ class Door(web.TCPSite):
         super().__init__(runner, server.host, server.port, ssl_context=context, reuse_port=server.workers > 1 or None)
         self._connections_max = config.limits.connections
         self._newcomers = newcomers
+        self._lodge = lodge
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
@@ -94,11 +101,39 @@ class Door(web.TCPSite):
     def _make(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None
-        if len(server.connections) >= self._connections_max:
+        ours = len(self._lodge.connections) if self._lodge is not None else 0
+        if ours + len(server.connections) >= self._connections_max:
             return _Refusal()
+        if self._lodge is not None:
+            return Doorman(self._lodge)
         handler = server()
         self._newcomers.add(handler)
         return handler
+
+
+class Reception:
+    """Who comes to a doorman: served by us, or given on to aiohttp. What `Lodge` is told."""
+
+    def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers) -> None:
+        self._runner = runner
+        self._newcomers = newcomers
+        self._trusted = networks(config.server.trusted_proxies)
+
+    def came(self, doorman: Doorman) -> None:
+        self._newcomers.add(doorman)
+
+    def heard(self, doorman: Doorman) -> None:
+        self._newcomers.heard(doorman)
+
+    def elsewhere(self, doorman: Doorman) -> asyncio.Protocol:
+        """Its header may still be incomplete: it has no more time for that than it had."""
+        assert self._runner.server is not None
+        handler = self._runner.server()
+        self._newcomers.add(handler, self._newcomers.heard(doorman))
+        return handler
+
+    def origin(self, peer: str, forwarded_for: Sequence[str]) -> str:
+        return origin(peer, forwarded_for, self._trusted) if self._trusted else peer
 
 
 def tls_of(server: ServerConfig) -> ssl.SSLContext | None:
@@ -113,9 +148,9 @@ def tls_of(server: ServerConfig) -> ssl.SSLContext | None:
     return context
 
 
-def certificate_of(request: web.Request) -> Grant | None:
+def certificate_of(transport: asyncio.BaseTransport | None) -> Grant | None:
     """What the certificate that a node showed allows it; None where it showed none that can be a node's."""
-    shown: object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    shown: object = transport.get_extra_info("ssl_object") if transport is not None else None
     raw = shown.getpeercert(binary_form=True) if isinstance(shown, ssl.SSLObject) else None
     if not isinstance(shown, ssl.SSLObject) or not raw:
         return None

@@ -2,12 +2,15 @@
 
 import asyncio
 import functools
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from aiohttp import web
 
 from lingua_scheduler.protocol.ids import JobId, valid_id
+from lingua_scheduler.runtime.doorman import Serve
+from lingua_scheduler.runtime.library_sockets import LibraryCaller, as_response
 from lingua_scheduler.scheduler import openapi
 from lingua_scheduler.scheduler.answers import Readiness, Refusal
 from lingua_scheduler.scheduler.auth.guard import Guard
@@ -28,8 +31,16 @@ HEADER_BYTES_MAX = 8190
 DASHBOARDS = ("dashboard", "cluster", "compute-power", "models", "languages")
 
 
-def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) -> web.Application:
-    """All routes of the port."""
+def websocket_routes(context: Context, sessions: Sessions, nodes: Nodes) -> dict[str, Serve]:
+    """Whom aiohttp serves, or the doormen in its place."""
+    return {
+        "/ws/session": functools.partial(serve_client, context, sessions),
+        "/ws/node": functools.partial(serve_node, context, nodes),
+    }
+
+
+def build_app(context: Context, sockets: Mapping[str, Serve], desk: Desk) -> web.Application:
+    """All routes of the port; `sockets`: where there are WebSockets."""
     snapshots = desk.snapshots
     trusted = networks(context.config.server.trusted_proxies)
     app = web.Application(
@@ -41,8 +52,8 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) ->
             only_operators(context.guard),
         ]
     )
-    app.router.add_get("/ws/session", functools.partial(serve_client, context, sessions))
-    app.router.add_get("/ws/node", functools.partial(serve_node, context, nodes))
+    for path, serve in sockets.items():
+        app.router.add_get(path, functools.partial(_socket, serve))
     app.router.add_get("/health", _health)
     app.router.add_get("/ready", functools.partial(_ready, snapshots))
     app.router.add_get("/metrics", functools.partial(_metrics, context))
@@ -58,6 +69,15 @@ def build_app(context: Context, sessions: Sessions, nodes: Nodes, desk: Desk) ->
         app.router.add_get(f"/{name}", _dashboard)
     add_pages(app)
     return app
+
+
+async def _socket(serve: Serve, request: web.Request) -> web.StreamResponse:
+    caller = LibraryCaller(request)
+    refusal = await serve(caller)
+    if refusal is None:
+        assert caller.response is not None, "who does not refuse has accepted"
+        return caller.response
+    return as_response(refusal)
 
 
 async def _health(_: web.Request) -> web.Response:

@@ -7,10 +7,9 @@ TCP holds up the sender. Where it is not, the peer is told RATE_LIMITED and when
 import ipaddress
 from collections import Counter
 
-from aiohttp import web
-
 from lingua_scheduler.core.limits import Bucket, Buckets
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
+from lingua_scheduler.protocol.handshake import Denial
 from lingua_scheduler.runtime import memory
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import LimitsConfig
@@ -146,9 +145,7 @@ def rate_limited(retry_after_ms: int) -> PeerError:
     return PeerError(ErrorCode.RATE_LIMITED, HINTS[ErrorCode.RATE_LIMITED].en, retry_after_ms=retry_after_ms)
 
 
-def crowded(metrics: Metrics, wait_ms: int) -> web.Response:
+def crowded(metrics: Metrics, wait_ms: int) -> Denial:
     """The answer to an address that connects too often, or has too many connections."""
     metrics.denied.labels("flood").inc()
-    return web.Response(
-        status=429, text="too much from this address\n", headers={"Retry-After": str(-(-wait_ms // 1000))}
-    )
+    return Denial(429, "too much from this address\n", -(-wait_ms // 1000))

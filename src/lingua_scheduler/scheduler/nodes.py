@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, assert_never
 
 import msgspec
-from aiohttp import web
 
 from lingua_scheduler.core.access import AccessError, Grant
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.core.node.machine import NodeMachine
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
+from lingua_scheduler.protocol.handshake import Denial
 from lingua_scheduler.protocol.ids import JobId, NodeId, valid_id
 from lingua_scheduler.protocol.messages import ErrorMessage
 from lingua_scheduler.protocol.node import JobAssign, JobResult, NodeMessage, NodeRegister, SchedulerMessage
@@ -249,11 +249,7 @@ class NodeConnection:
         """Handle frames until the socket is closed."""
         self._nodes.connected(self)
         try:
-            while (frame := await self._socket.receive()) is not None:
-                size = 0 if isinstance(frame, sockets.Pong) else len(frame)
-                if wait_ms := self._reading.frame(size, self._context.clock.now_ms()):
-                    await asyncio.sleep(wait_ms / 1000)
-                self._on_frame(frame)
+            await self._socket.serve(self._take)
         finally:
             self._context.guard.let_go(self)
             self.driver.post(node.SocketClosed())
@@ -268,6 +264,17 @@ class NodeConnection:
 
     def close_nowait(self, code: int, reason: str) -> None:
         self._socket.close_nowait(code, reason)
+
+    def _take(self, frame: sockets.Frame) -> sockets.Work | None:
+        size = 0 if isinstance(frame, sockets.Pong) else len(frame)
+        if wait_ms := self._reading.frame(size, self._context.clock.now_ms()):
+            return self._take_later(frame, wait_ms)
+        self._on_frame(frame)
+        return None
+
+    async def _take_later(self, frame: sockets.Frame, wait_ms: int) -> None:
+        await asyncio.sleep(wait_ms / 1000)
+        self._on_frame(frame)
 
     def _on_frame(self, frame: sockets.Frame) -> None:
         if self._is_barred:
@@ -434,22 +441,22 @@ def _operation(effect: StoreEffect) -> Literal["register", "heartbeat", "status"
             return "offline"
 
 
-async def serve_node(context: Context, nodes: Nodes, request: web.Request) -> web.StreamResponse:
-    """The handler of `/ws/node`."""
+async def serve_node(context: Context, nodes: Nodes, caller: sockets.Caller) -> Denial | None:
+    """Serves `/ws/node`, or says why not."""
     if nodes.is_draining:
-        return web.Response(status=503, text="this instance is leaving; connect again for another\n")
-    if not context.guard.is_own_page(request):
-        return web.Response(status=403, text="pages of other hosts may not connect (security.allowed_origins)\n")
+        return Denial(503, "this instance is leaving; connect again for another\n")
+    if not context.guard.is_own_page(caller):
+        return Denial(403, "pages of other hosts may not connect (security.allowed_origins)\n")
     certificate = None
-    if context.config.server.tls_nodes_ca_file and (certificate := certificate_of(request)) is None:
+    if context.config.server.tls_nodes_ca_file and (certificate := certificate_of(caller.transport)) is None:
         context.metrics.denied.labels("node").inc()
-        return web.Response(status=403, text="nodes must show a certificate (server.tls_nodes_ca_file)\n")
-    address = of_whom(request.remote or "")
+        return Denial(403, "nodes must show a certificate (server.tls_nodes_ca_file)\n")
+    address = of_whom(caller.remote)
     if wait_ms := context.limits.connect(address):
         return crowded(context.metrics, wait_ms)
     try:
-        socket = await sockets.accept(request, frame_bytes_max=FRAME_BYTES_MAX)
+        socket = await caller.accept(frame_bytes_max=FRAME_BYTES_MAX)
         await NodeConnection(context, nodes, socket, certificate).run()
     finally:
         context.limits.leave(address)
-    return socket.response
+    return None

@@ -19,7 +19,7 @@ _CONTENT_POLICY = (
     "worker-src 'self'; connect-src {connect}; form-action 'none'; base-uri 'none'; object-src 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_HEADERS = {
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": (
@@ -53,7 +53,7 @@ async def with_security_headers(request: web.Request, handler: Handler) -> web.S
 
 
 def _headers(request: web.Request) -> dict[str, str]:
-    headers = {**_HEADERS, "Content-Security-Policy": _CONTENT_POLICY.format(connect=_may_connect(request.host))}
+    headers = {**HEADERS, "Content-Security-Policy": _CONTENT_POLICY.format(connect=_may_connect(request.host))}
     if request.path == "/" or request.path.startswith("/static/"):
         headers["Cache-Control"] = _UNCACHED
     return headers

@@ -194,6 +194,11 @@ class SimSocket:
     def ping_nowait(self) -> bool:
         return not self.is_closed and self.end.send(Ping())
 
+    async def serve(self, handle: sockets.Handle) -> None:
+        while (frame := await self.receive()) is not None:
+            if (work := handle(frame)) is not None:
+                await work
+
     async def receive(self) -> sockets.Frame | None:
         while True:
             if not self._inbox:

@@ -14,13 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from lingua_scheduler.core.access import AccessError, Grant, Kind, Scope, check_time
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ConfigError, SecurityConfig
 from lingua_scheduler.runtime.logs import get_logger
+from lingua_scheduler.runtime.sockets import Caller
 from lingua_scheduler.runtime.tls import Stamp, stamp
 
 if TYPE_CHECKING:
@@ -114,21 +113,19 @@ class Guard:
             return ""
         return f"{grant.claims.kind} {grant.claims.jti} (key {grant.kid})"
 
-    def is_own_page(self, request: web.Request) -> bool:
+    def is_own_page(self, caller: Caller) -> bool:
         """Whether no browser sends this, or one that shows a page of this port or of an allowed origin."""
-        origin = request.headers.get("Origin")
-        if origin is None:
+        if (origin := caller.origin) is None:
             return True
         found = _ORIGIN.fullmatch(origin.lower())
-        return found is not None and (found[1] == request.host.lower() or found[0] in self._origins)
+        return found is not None and (found[1] == caller.host.lower() or found[0] in self._origins)
 
-    def is_own_name(self, request: web.Request) -> bool:
-        """Whether the request names this instance as whoever belongs here does.
+    def is_own_name(self, named: str | None) -> bool:
+        """Whether a request with this `Host` names the instance as whoever belongs here does.
 
         Without tokens only loopback is open, to every page whose name somebody lets lead there (DNS rebinding): for a
         browser that page and this port are one origin. So the name must be loopback's, or of an allowed origin.
         """
-        named = request.headers.get("Host")
         if self.is_on or named is None:
             return True
         name = named.lower()
