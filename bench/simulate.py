@@ -7,6 +7,7 @@ from lingua_scheduler.sim.runner import judge
 
 SIZES = {
     "6 sessions, 4 nodes, all faults, checked": (Size(faults=(*FAULTS, *EXTRAS)), 5, True),
+    "6 sessions, 4 nodes, all faults, checked, 10 minutes": (Size(faults=(*FAULTS, *EXTRAS), minutes=10.0), 3, True),
     "6 sessions, 4 nodes, no faults, checked": (Size(faults=()), 5, True),
     "6 sessions, 4 nodes, no faults": (Size(faults=()), 5, False),
     "100 sessions, 20 nodes, no faults": (Size(sessions=100, nodes=20, faults=()), 1, False),

@@ -9,6 +9,7 @@ from lingua_scheduler.core.session.backlog import Backlog
 from lingua_scheduler.core.session.buffer import AudioBuffer
 from lingua_scheduler.core.session.events import Send
 from lingua_scheduler.core.session.intake import Intake
+from lingua_scheduler.core.session.listening import Listening
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
 from lingua_scheduler.protocol.ids import NodeId
 from lingua_scheduler.protocol.messages import AudioAck
@@ -26,6 +27,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 SEEDS = 200
 CALM = Size(faults=(), minutes=1.0)
 DYING = Size(faults=("kill_instance",), minutes=1.5)
+REPEATING = Size(faults=("repeat_client",), minutes=1.5)
 HANGING = Size(faults=("cut_node", "mute_node", "pause_node"), minutes=1.5)
 
 
@@ -117,6 +119,16 @@ def _drop_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Routes, "cancel", _do_nothing)
 
 
+def _hear_repeated_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fence against repeated chunk numbers is forgotten."""
+
+    def is_new(self: Listening, seq: int, out: list[Any]) -> bool:
+        del self, seq, out
+        return True
+
+    monkeypatch.setattr(Listening, "_is_new", is_new)
+
+
 BUGS: dict[str, tuple[Plant, Size, str]] = {
     "audio is lost": (_lose_every_fifth_chunk, CALM, "R1"),
     "a result is sent twice": (_conclude_twice, CALM, "R2"),
@@ -128,6 +140,7 @@ BUGS: dict[str, tuple[Plant, Size, str]] = {
     "concluded jobs are kept": (_forget_jobs, CALM, "R7"),
     "results come in any order": (_deliver_as_they_come, CALM, "R3"),
     "audio is acknowledged too early": (_acknowledge_too_early, DYING, "R1"),
+    "repeated chunks are heard twice": (_hear_repeated_chunks, REPEATING, "R2"),
     "cancels are dropped": (_drop_cancels, HANGING, "R2"),
 }
 

@@ -24,7 +24,8 @@ _EXAMPLES = """\
   lingua simulate --seed 42 --explain     # the story of one seed
   lingua simulate --seed 42 --shrink      # the least of it that still breaks the rule
   lingua simulate --faults kill_node,flush --seeds 500
-  lingua simulate --faults none --sessions 100 --nodes 20 --minutes 10 --no-checks"""
+  lingua simulate --faults none --sessions 100 --nodes 20 --minutes 10 --no-checks
+  lingua simulate --scale                 # a coarse model: a million sessions under three placement policies"""
 _SHOWN = 4
 
 
@@ -32,19 +33,45 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "simulate", "prove what is promised, by simulated years of faults", _EXAMPLES)
     parser.add_argument("--seed", type=natural, default=1, metavar="N", help="the first seed (default 1)")
     parser.add_argument("--seeds", type=positive, metavar="N", help="how many (default 20; 1 with --explain, --shrink)")
-    parser.add_argument("--sessions", type=positive, default=6, metavar="N", help="speakers at once (default 6)")
-    parser.add_argument("--nodes", type=positive, default=4, metavar="N", help="worker nodes (default 4)")
+    parser.add_argument("--sessions", type=_million, metavar="N", help="speakers at once (default 6)")
+    parser.add_argument("--nodes", type=positive, metavar="N", help="worker nodes (default 4)")
     parser.add_argument("--instances", type=positive, default=3, metavar="N", help="scheduler instances (default 3)")
-    parser.add_argument("--minutes", type=float, default=3.0, metavar="M", help="troubled time of each (default 3)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="troubled time of each (default 3)")
     parser.add_argument(
-        "--faults", default="all", metavar="LIST", help="all, none, or names with commas (see docs/simulation.md)"
+        "--faults",
+        default="all",
+        metavar="LIST",
+        help="all, first, none, or names with commas (see docs/simulation.md)",
     )
     parser.add_argument("--no-checks", action="store_true", help="leave out the machines' own invariants: faster")
     parser.add_argument("--explain", action="store_true", help="tell the story of every seed, broken or not")
     parser.add_argument("--shrink", action="store_true", help="make the plan of the first violation small")
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="draw the last seed told of as SVG")
+    scale = parser.add_argument_group("a coarse model of large fleets (docs/simulation.md)")
+    scale.add_argument(
+        "--scale", action="store_true", help="compare placement policies; 1000000 sessions, 10000 nodes, 1 minute"
+    )
+    scale.add_argument("--cell", type=positive, default=100, metavar="N", help="nodes of a cell (default 100)")
+    scale.add_argument("--load", type=_share, default=0.85, metavar="L", help="how much of all slots (default 0.85)")
     add_json(parser)
     parser.set_defaults(run=run)
+
+
+def _million(text: str) -> int:
+    number = natural(text) if len(text) < 6 else int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000000")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return share
 
 
 @dataclass(slots=True)
@@ -90,6 +117,8 @@ class _Tally:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Play the seeds; 1 where any rule was broken."""
+    if args.scale:
+        return _compare(args, console)
     from lingua_scheduler.sim.runner import judge_seeds
 
     size = _size(args)
@@ -108,6 +137,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
             tally.progress(console)
     tally.tell(console)
     return 1 if tally.violations else 0
+
+
+def _compare(args: argparse.Namespace, console: Console) -> int:
+    """Placement policies on the coarse model."""
+    from lingua_scheduler.sim.scale import POLICIES, Fleet, compare
+
+    nodes = args.nodes or 10_000
+    fleet = Fleet(args.sessions or 1_000_000, nodes, min(args.cell, nodes), args.minutes or 1.0, args.load, args.seed)
+    rows: list[dict[str, float | int | str]] = []
+    console.line(f"{fleet.sessions} sessions, {nodes} nodes in {fleet.cells} cells; a coarse model: docs/simulation.md")
+    for done, outcome in enumerate(compare(fleet)):
+        rows.append(row := outcome.row())
+        if not done:
+            console.line("  ".join(name.rjust(12) for name in row))
+        console.line("  ".join(str(value).rjust(max(12, len(name))) for name, value in row.items()))
+        console.progress(done + 1, len(POLICIES), f"{done + 1} of {len(POLICIES)} policies")
+    console.status("")
+    if console.is_json:
+        console.json({"sessions": fleet.sessions, "nodes": nodes, "cells": fleet.cells, "policies": rows})
+    return 0
 
 
 @contextlib.contextmanager
@@ -135,14 +184,20 @@ def _stoppable(tally: _Tally, console: Console) -> Generator[None]:
 
 
 def _size(args: argparse.Namespace) -> "Size":
-    from lingua_scheduler.sim.plan import EXTRAS, FAULTS, Size
+    from lingua_scheduler.sim.plan import EXTRAS, FAULTS, FIRST, Size
 
     every = (*FAULTS, *EXTRAS)
-    named = {"all": every, "none": ()}.get(args.faults)
+    named = {"all": every, "first": (*FIRST, *EXTRAS), "none": ()}.get(args.faults)
     faults = tuple(args.faults.split(",")) if named is None else named
     if unknown := [name for name in faults if name not in every]:
         raise UsageError(f"no fault is called {unknown[0]!r}; there are {', '.join(every)}")
-    return Size(sessions=args.sessions, nodes=args.nodes, instances=args.instances, minutes=args.minutes, faults=faults)
+    return Size(
+        sessions=args.sessions or 6,
+        nodes=args.nodes or 4,
+        instances=args.instances,
+        minutes=args.minutes if args.minutes is not None else 3.0,
+        faults=faults,
+    )
 
 
 def _tell(verdict: "Verdict", console: Console, args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
-from lingua_scheduler.sim.world import Run
+from lingua_scheduler.sim.run import Run
 
 REPLAY_MS = 50
 """What comes so soon behind a resume was kept for it."""
@@ -68,7 +68,7 @@ class _Session:
 
 
 def check(run: Run) -> list[Violation]:
-    """All violations of a run, at most a few of each rule for each session."""
+    """All violations of a run, at most a few of each rule for each session. `sim.run` says what it reads."""
     sessions = _sessions(run)
     found: list[Violation] = []
     for session in sessions.values():

@@ -15,9 +15,12 @@ FaultKind = Literal[
     "kill_instance", "pause_instance", "drain_instance", "kill_node", "pause_node", "slow_node", "drain_node",
     "cut_client", "mute_client", "pause_client", "cut_node", "mute_node", "stall",
     "redis_down", "redis_slow", "redis_lossy", "flush", "fail_over",
+    "repeat_client", "repeat_node", "unread_client", "unread_node",
 ]  # fmt: skip
-"""`mute`: the connection is gone and nobody is told."""
+"""`mute`: the connection is gone and nobody is told. `repeat`: frames come twice. `unread`: they are not read."""
 FAULTS: tuple[FaultKind, ...] = get_args(FaultKind)
+FIRST: tuple[FaultKind, ...] = FAULTS[:18]
+"""Those that there were when the first seeds got their stories: with them, these seeds mean what they meant."""
 POISON = "poison"
 SKEW = "skew"
 EXTRAS = (POISON, SKEW)

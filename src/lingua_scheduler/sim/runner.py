@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from lingua_scheduler.sim.checkers import Violation, check
 from lingua_scheduler.sim.plan import Plan, Size, make_plan
-from lingua_scheduler.sim.world import Run, World
+from lingua_scheduler.sim.run import Run
+from lingua_scheduler.sim.world import World
 
 
 @dataclass(frozen=True, slots=True)

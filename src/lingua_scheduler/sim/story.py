@@ -2,7 +2,7 @@
 
 from lingua_scheduler.sim.checkers import Violation
 from lingua_scheduler.sim.history import Event
-from lingua_scheduler.sim.world import Run
+from lingua_scheduler.sim.run import Run
 
 CONTEXT_MS = 60_000
 _ALWAYS = ("fault", "killed", "left", "healed", "bug")

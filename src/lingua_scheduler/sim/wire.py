@@ -3,6 +3,10 @@
 A connection delivers in order, as TCP does; different connections overtake each other freely. While it *stalls*, frames
 wait (packets are lost and sent again). When it is *cut*, what is under way is lost, and each end learns of it a moment
 later or, half-open, never: an end that was not told goes on sending into nothing.
+
+While it *repeats*, some frames come once more, up to `REPEAT_MS` later and so behind others: as from a peer that sends
+again what it does not know to have arrived. While its dialler does not *read*, what the scheduler sends it piles up in
+the scheduler's queue, and a queue that is full ends the connection.
 """
 
 import asyncio
@@ -15,6 +19,9 @@ from typing import Protocol, cast
 from lingua_scheduler.runtime import sockets
 from lingua_scheduler.sim.loop import Process, VirtualLoop
 
+REPEAT_MS = 400
+REPEATS = 0.3
+"""How many frames of a repeating connection come twice."""
 LOST = 1006
 """How a broken connection ends, as WebSocket libraries say it."""
 
@@ -88,6 +95,10 @@ class Wire:
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         self.is_cut = False
         self.stalled_until_ms = 0
+        self.unread_until_ms = 0
+        self.queue_bytes_max = sockets.QUEUE_BYTES_MAX
+        self._repeated_to: tuple[End, ...] = ()
+        self._repeated_until_ms = 0
         self.delays_ms = network.draw_delays()
 
     def transmit(self, to: End, callback: Callable[..., None], what: object) -> None:
@@ -100,6 +111,13 @@ class Wire:
         at_ms = max(to.last_arrival_ms, now_ms + delay_ms, self.stalled_until_ms)
         to.last_arrival_ms = at_ms
         network.loop.call_in(to.process, at_ms - now_ms, callback, what)
+        if now_ms < self._repeated_until_ms and to in self._repeated_to and isinstance(what, str | bytes):
+            self._send_again(to, what, at_ms - now_ms)
+
+    def _send_again(self, to: End, frame: str | bytes, delay_ms: int) -> None:
+        draws = self.network.repeats
+        if draws.random() < REPEATS:
+            self.network.loop.call_in(to.process, delay_ms + draws.randint(0, REPEAT_MS), to.arrive, frame)
 
     def cut(self, *, is_told: tuple[bool, bool] = (True, True)) -> None:
         """Break; `is_told`: whether each end learns of it."""
@@ -114,14 +132,26 @@ class Wire:
     def stall(self, for_ms: int) -> None:
         self.stalled_until_ms = max(self.stalled_until_ms, self.network.loop.now_ms + for_ms)
 
+    def repeat(self, for_ms: int, *, to: "tuple[End, ...]") -> None:
+        """Some frames towards these ends come twice."""
+        self._repeated_to = to
+        self._repeated_until_ms = self.network.loop.now_ms + for_ms
+
+    def leave_unread(self, for_ms: int, queue_bytes_max: int) -> None:
+        """The dialler reads nothing; the other end queues no more than that."""
+        self.unread_until_ms = self.network.loop.now_ms + for_ms
+        self.queue_bytes_max = queue_bytes_max
+
 
 class Network:
     """All connections, by process."""
 
-    def __init__(self, loop: VirtualLoop, rng: Random, delays_ms: tuple[int, int] = (1, 20)) -> None:
+    def __init__(self, loop: VirtualLoop, rng: Random, repeats: Random, delays_ms: tuple[int, int] = (1, 20)) -> None:
+        """`repeats`: which frames come twice, drawn apart so that all else stays as it is without."""
         self.loop = loop
         self.rng = rng
         self.delays_ms = delays_ms
+        self.repeats = repeats
         self.wires: dict[Process, dict[Wire, None]] = {}
         self.fuses: dict[Process, Callable[[], None]] = {}
         """Told of each frame that leaves a process."""
@@ -179,6 +209,8 @@ class SimSocket:
         self._loop = loop
         self._inbox: deque[Frame | None] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._queue: deque[str | bytes] = deque()
+        """What the peer does not read at present."""
         end.on_frame = self._put
         end.on_close = self._on_close
 
@@ -186,10 +218,10 @@ class SimSocket:
         return cast("sockets.Socket", self)
 
     def send_text_nowait(self, data: bytes) -> bool:
-        return not self.is_closed and self.end.send(data.decode())
+        return self._send(data.decode())
 
     def send_binary_nowait(self, data: bytes) -> bool:
-        return not self.is_closed and self.end.send(data)
+        return self._send(data)
 
     def ping_nowait(self) -> bool:
         return not self.is_closed and self.end.send(Ping())
@@ -226,6 +258,33 @@ class SimSocket:
 
     async def wait_drained(self) -> None:
         return
+
+    def _send(self, frame: str | bytes) -> bool:
+        """As production does: a reader that is too slow is shown out, with all that it has not read."""
+        if self.is_closed:
+            return False
+        wire = self.end.wire
+        if not self._queue and self._loop.now_ms >= wire.unread_until_ms:
+            return self.end.send(frame)
+        if self.queued_bytes + len(frame) > wire.queue_bytes_max:
+            self._queue.clear()
+            self.queued_bytes = 0
+            self.close_nowait(sockets.TRY_AGAIN_LATER, "reader too slow")
+            return False
+        if not self._queue:
+            self._loop.call_in(self.end.process, wire.unread_until_ms - self._loop.now_ms, self._send_queued)
+        self._queue.append(frame)
+        self.queued_bytes += len(frame)
+        return True
+
+    def _send_queued(self) -> None:
+        wait_ms = self.end.wire.unread_until_ms - self._loop.now_ms
+        if wait_ms > 0 and self._queue:
+            self._loop.call_in(self.end.process, wait_ms, self._send_queued)
+            return
+        while self._queue:
+            self.end.send(self._queue.popleft())
+        self.queued_bytes = 0
 
     def _on_close(self, _code: int) -> None:
         self._put(None)

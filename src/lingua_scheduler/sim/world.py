@@ -5,7 +5,6 @@ what they say (*healing*, at most `HEAL_MS`); then nothing happens, and what is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from lingua_scheduler.core.placement import Selected
@@ -21,6 +20,7 @@ from lingua_scheduler.sim.observe import watching
 from lingua_scheduler.sim.people import Speaker
 from lingua_scheduler.sim.plan import Fault, Plan
 from lingua_scheduler.sim.redis import SimRedis
+from lingua_scheduler.sim.run import Run
 from lingua_scheduler.sim.speech import Packet
 from lingua_scheduler.sim.wire import End, Listener, Network
 from lingua_scheduler.sim.worker import Worker
@@ -35,26 +35,6 @@ REST_MS = 5_000
 FINISH_AFTER_MS = 2_000
 
 
-@dataclass(slots=True)
-class Run:
-    """What a run leaves to its checkers."""
-
-    plan: Plan
-    history: History
-    healed_ms: int = 0
-    simulated_ms: int = 0
-    steps: int = 0
-    wall_s: float = 0.0
-    asked: int = 0
-    unfinished: list[str] = field(default_factory=list[str])
-    """Who had not finished `HEAL_MS` after the faults."""
-    left: list[str] = field(default_factory=list[str])
-    """What was kept when nothing was going on."""
-    excess: list[str] = field(default_factory=list[str])
-    """Bounds that were passed."""
-    bugs: list[str] = field(default_factory=list[str])
-
-
 class World:
     """See the module's head. It is also the load balancer (`pick`)."""
 
@@ -62,7 +42,7 @@ class World:
         self.plan = plan
         self.loop = VirtualLoop()
         self.history = History(self.loop)
-        self.network = Network(self.loop, Random(f"network {plan.seed}"))
+        self.network = Network(self.loop, Random(f"network {plan.seed}"), Random(f"repeats {plan.seed}"))
         self.redis = SimRedis(self.loop, Random(f"redis {plan.seed}"))
         self.redis.process.wall_offset_ms = plan.redis_offset_ms
         self.instances: list[SimInstance] = []
@@ -164,10 +144,14 @@ class World:
         match fault.kind:
             case "kill_instance" | "pause_instance" | "drain_instance":
                 self._break_instance(fault)
-            case "kill_node" | "pause_node" | "slow_node" | "drain_node" | "cut_node" | "mute_node":
+            case "kill_node" | "pause_node" | "slow_node" | "drain_node":
                 self._break_node(fault, self.agents[fault.target % len(self.agents)])
-            case "cut_client" | "mute_client" | "pause_client" | "stall":
-                self._break_client(fault, self.speakers[fault.target % len(self.speakers)])
+            case "pause_client":
+                self._pause(self.speakers[fault.target % len(self.speakers)].process, fault.for_ms)
+            case "cut_node" | "mute_node" | "repeat_node" | "unread_node":
+                self._break_link(fault, self.agents[fault.target % len(self.agents)].end)
+            case "cut_client" | "mute_client" | "stall" | "repeat_client" | "unread_client":
+                self._break_link(fault, self.speakers[fault.target % len(self.speakers)].connection())
             case "redis_down" | "redis_slow" | "redis_lossy" | "flush" | "fail_over":
                 self._break_redis(fault)
 
@@ -194,24 +178,32 @@ class World:
             case "slow_node":
                 agent.slowness = 20.0
                 self.loop.call_in(self.loop.world, fault.for_ms, setattr, agent, "slowness", 1.0)
-            case "drain_node":
+            case _:
                 if isinstance(agent, Worker) and agent.process.state is State.RUNNING:
                     with self.loop.within(agent.process):
                         agent.drain()
                     self.loop.call_in(self.loop.world, 5_000 + fault.for_ms, self._kill_agent, agent, 1_000)
-            case _:
-                self._cut(agent.end, is_told=fault.kind == "cut_node", told_end=fault.target % 3)
 
-    def _break_client(self, fault: Fault, speaker: Speaker) -> None:
-        end = speaker.connection()
+    def _break_link(self, fault: Fault, end: End | None) -> None:
+        """`end`: the dialler's; None where it has no connection just now."""
+        if end is None:
+            return
+        wire = end.wire
         match fault.kind:
             case "stall":
-                if end is not None:
-                    end.wire.stall(fault.for_ms)
-            case "pause_client":
-                self._pause(speaker.process, fault.for_ms)
+                wire.stall(fault.for_ms)
+            case "repeat_client":
+                # What the scheduler says to a client of protocol 1.0 has no number: nobody could know it for a repeat.
+                wire.repeat(fault.for_ms, to=(end.peer,))
+            case "repeat_node":
+                wire.repeat(fault.for_ms, to=wire.ends)
+            case "unread_client" | "unread_node":
+                wire.leave_unread(fault.for_ms, 1_000 * (1 + fault.target % 8))
+            case "cut_client" | "cut_node":
+                wire.cut()
             case _:
-                self._cut(end, is_told=fault.kind == "cut_client", told_end=fault.target % 3)
+                told = fault.target % 3
+                wire.cut(is_told=(told == 0, told == 1))
 
     def _break_redis(self, fault: Fault) -> None:
         redis, until_ms = self.redis, self.loop.now_ms + fault.for_ms
@@ -249,11 +241,6 @@ class World:
     def _pause(self, process: Process, for_ms: int) -> None:
         self.loop.pause(process)
         self.loop.call_in(self.loop.world, for_ms, self.loop.resume, process)
-
-    def _cut(self, end: End | None, *, is_told: bool, told_end: int) -> None:
-        """`told_end`: of a muted connection, which end learns of it, if any."""
-        if end is not None:
-            end.wire.cut(is_told=(True, True) if is_told else (told_end == 0, told_end == 1))
 
     def _start_instance(self, number: int) -> None:
         offsets = self.plan.instance_offsets_ms or (0,)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from lingua_scheduler.sim.plan import Fault, FaultKind, Plan
-from lingua_scheduler.sim.world import Run
+from lingua_scheduler.sim.run import Run
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.errors import StoreError
 from tests.e2e.chaos import engines, instance
