@@ -15,8 +15,8 @@ INIT = wire.SessionInit(client_version="t", platform="t", src_lang="en", tgt_lan
 LOST = ev.SocketLost("the network went away")
 
 
-def machine(limits: Limits | None = None) -> ClientMachine:
-    return ClientMachine(INIT, limits or Limits(), random.Random(1), epoch_ms=1_000_000)
+def machine(limits: Limits | None = None, addresses: int = 1) -> ClientMachine:
+    return ClientMachine(INIT, limits or Limits(), random.Random(1), epoch_ms=1_000_000, addresses=addresses)
 
 
 def opened(ack: wire.SessionInitAck | None = None, limits: Limits | None = None) -> ClientMachine:
@@ -105,6 +105,18 @@ def test_a_session_that_cannot_be_opened_fails_with_the_reason(
 
     assert error_of(effects) == (code, text)
     assert made.phase is Phase.ENDED
+
+
+def test_the_next_address_is_tried_where_one_does_not_answer():
+    made = machine(addresses=3)
+
+    assert made.handle(ev.Started(), 0) == [ev.Dial()]
+    assert made.handle(ev.SocketLost("refused"), 5) == [ev.Dial()]
+    made.handle(ev.SocketOpened(), 10)
+    assert [type(one) for one in made.handle(ev.TimeReached(), 10_010)] == [ev.HangUp, ev.Dial], (
+        "it accepts, and is mute"
+    )
+    assert error_of(made.handle(ev.SocketLost("refused"), 10_020)) == (ErrorCode.WS_DISCONNECTED, "refused")
 
 
 @pytest.mark.parametrize("steps", [1, 2])

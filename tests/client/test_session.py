@@ -271,3 +271,16 @@ async def test_a_scheduler_that_accepts_and_says_nothing_is_given_up():
                 pass
     finally:
         await runner.cleanup()
+
+
+async def test_a_session_opens_at_the_first_address_that_answers():
+    async def script(visitor: Visitor) -> None:
+        await visitor.open()
+        await visitor.wait_for(wire.SessionClose)
+        await visitor.send(CLOSED)
+
+    async with scripted(script) as scheduler:
+        urls = [f"ws://127.0.0.1:{free_port()}", scheduler.url]
+        async with connect(urls, src="en", tgt="pt") as session:
+            session.finish()
+            assert [event async for event in session.events()] == []

@@ -45,6 +45,13 @@ async def test_the_walk_goes_as_it_is_told(processes: Processes, tmp_path: Path)
     assert second in {one["of"] for one in lines("spans.jsonl")}
     assert {one["node"] for one in lines("traces.jsonl") if one["span"] == "job"} == {"second"}
 
+    feed = (tmp_path / "feed.txt").read_text("utf-8")
+    drawn = [
+        one for found in re.findall(r"^event: samples\ndata: (.*)$", feed, re.MULTILINE) for one in json.loads(found)
+    ]
+    assert {one["sessions"] for one in drawn} >= {0, 1}, "the dashboard sees the speaker come"
+    assert any(one["finished"] and one["stages"]["total"] for one in drawn), "and how long a sentence took"
+
     nodes = json.loads((tmp_path / "nodes.json").read_text("utf-8"))
     assert {one["node_id"]: one["status"] for one in nodes["nodes"]}["first"] == "draining"
     assert json.loads((tmp_path / "story.json").read_text("utf-8"))["job_id"]

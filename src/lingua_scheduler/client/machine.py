@@ -5,8 +5,8 @@ Theory of operation.
 | phase | means | ends by |
 |---|---|---|
 | `IDLE` | nothing has happened | `Started` |
-| `DIALLING` | the first socket is being opened | opened; refused or `open_timeout_ms`: the session fails |
-| `OPENING` | `session_init` is sent | its ack; an error, a lost socket or `open_timeout_ms`: the session fails |
+| `DIALLING` | the first socket is being opened | opened; refused, `open_timeout_ms`: the next address, or it fails |
+| `OPENING` | `session_init` is sent | its ack; an error: it fails; a lost socket, `open_timeout_ms`: as `DIALLING` |
 | `LIVE` | audio and results flow | a lost socket, silence, `goaway` → `AWAY`; the close ack → `ENDED` |
 | `AWAY` | no socket; the next attempt waits | its back-off → `REDIALLING`; the end of the resume window: it fails |
 | `REDIALLING` | another socket is being opened | opened; lost or `redial_timeout_ms` → `AWAY` |
@@ -75,9 +75,14 @@ class Phase(Enum):
 
 
 class ClientMachine:
-    """`init` is what opens the session; `epoch_ms` is the wall time of `now_ms == 0`."""
+    """`init` is what opens the session; `epoch_ms` is the wall time of `now_ms == 0`.
 
-    def __init__(self, init: wire.SessionInit, limits: Limits, rng: random.Random, epoch_ms: int) -> None:
+    `addresses` is how many different ones `Dial` goes through: each is tried once before the session fails to open.
+    """
+
+    def __init__(
+        self, init: wire.SessionInit, limits: Limits, rng: random.Random, epoch_ms: int, *, addresses: int = 1
+    ) -> None:
         self.phase = Phase.IDLE
         self.ack: wire.SessionInitAck | None = None
         """The scheduler's answer; None until the session is open."""
@@ -85,6 +90,7 @@ class ClientMachine:
         self._limits = limits
         self._rng = rng
         self._epoch_ms = epoch_ms
+        self._untried = addresses
         self._ring = Ring(limits.ring_bytes_max)
         self._effects: list[ev.ClientEffect] = []
         self._asked: deque[Request] = deque(maxlen=ASKED_MAX)
@@ -115,8 +121,7 @@ class ClientMachine:
         self._effects = []
         match event:
             case ev.Started():
-                self._enter(Phase.DIALLING, now_ms + self._limits.open_timeout_ms)
-                self._effects.append(ev.Dial())
+                self._dial_first(now_ms)
             case ev.SocketOpened():
                 self._on_socket_opened(now_ms)
             case ev.SocketLost():
@@ -180,8 +185,20 @@ class ClientMachine:
                 )
             )
 
+    def _dial_first(self, now_ms: int) -> None:
+        self._untried -= 1
+        self._enter(Phase.DIALLING, now_ms + self._limits.open_timeout_ms)
+        self._effects.append(ev.Dial())
+
+    def _on_no_answer(self, now_ms: int) -> None:
+        if self._untried:
+            self._effects.append(ev.HangUp(_NORMAL_CLOSE, "trying elsewhere"))
+        self._on_socket_lost("the scheduler did not answer in time", now_ms)
+
     def _on_socket_lost(self, reason: str, now_ms: int) -> None:
-        if self.ack is None:
+        if self.ack is None and self._untried:
+            self._dial_first(now_ms)
+        elif self.ack is None:
             self._end(ClientError(ErrorCode.WS_DISCONNECTED, reason))
         elif not self._resume_token:
             self._end(ClientError(ErrorCode.WS_DISCONNECTED, f"{reason}; this scheduler cannot resume a session"))
@@ -340,7 +357,7 @@ class ClientMachine:
         match self.phase:
             case Phase.DIALLING | Phase.OPENING:
                 if _is_due(self._phase_until_ms, now_ms):
-                    self._end(ClientError(ErrorCode.WS_DISCONNECTED, "the scheduler did not answer in time"))
+                    self._on_no_answer(now_ms)
             case Phase.AWAY | Phase.REDIALLING | Phase.RESUMING:
                 self._on_time_reached_away(now_ms)
             case Phase.LIVE:

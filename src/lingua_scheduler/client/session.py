@@ -80,8 +80,8 @@ async def connect(
 ) -> AsyncGenerator["Session"]:
     """An open session. ClientError, with one line for people, where it cannot be opened.
 
-    Of several addresses the first opens it; a lost connection is resumed at the next one, and so on in turn: whichever
-    instance of a fleet is asked goes on with the session.
+    Of several addresses the first that answers opens it; a lost connection is resumed at the next one, and so on in
+    turn: whichever instance of a fleet is asked goes on with the session.
     Leaving the block before `events` has ended abandons what is not answered yet.
     """
     urls = [session_url(one) for one in ([url] if isinstance(url, str) else url)]
@@ -102,7 +102,9 @@ class Session(RoomCalls):
         clock = Clock()
         self._timers = Timers(clock)
         self._scope = Scope(self._task_failed)
-        self._machine = ClientMachine(_init(src, tgt, options), options.limits, random.Random(), clock.epoch_ms())
+        self._machine = ClientMachine(
+            _init(src, tgt, options), options.limits, random.Random(), clock.epoch_ms(), addresses=len(urls)
+        )
         self._driver: Driver[ev.ClientEvent, ev.ClientEffect] = Driver(
             self._machine, self._perform, ev.TimeReached(), self._timers, clock, self._crashed
         )
