@@ -3,11 +3,14 @@
 import argparse
 import asyncio
 import dataclasses
+import os
 import sys
 
+from tests.e2e.chaos.instance import PLANT
 from tests.e2e.chaos.play import SIZE, Verdict, judge
 from tests.e2e.chaos.world import ALL
 from tests.e2e.fleet import IMPORTED
+from tests.sim.test_planted_bugs import BUGS
 from tests.support.forking import Template
 
 
@@ -24,7 +27,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first fleet (default 1)")
     parser.add_argument("--fleets", type=int, default=1, help="side by side, each with a seed of its own (default 1)")
     parser.add_argument("--faults", default=",".join(SIZE.faults), help="(default: %(default)s); `all` adds flush")
+    parser.add_argument("--plant", choices=BUGS, help="a bug that every instance shall have: it is to be found")
     args = parser.parse_args()
+    if args.plant:
+        os.environ[PLANT] = args.plant
     faults = ALL if args.faults == "all" else tuple(args.faults.split(","))
     if unknown := set(faults) - set(ALL):
         parser.error(f"no such faults: {sorted(unknown)}; there are {', '.join(ALL)}")

@@ -4,6 +4,7 @@ Production code, watched as in a simulation: every machine checks its invariants
 in the file, written before anything else happens: a kill loses none.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.sim.history import Event, History
 from lingua_scheduler.sim.observe import watching
 from tests.e2e.chaos import numbered
+
+PLANT = "CHAOS_PLANT"
+"""In the environment: a bug of `tests/sim/test_planted_bugs.py` that this instance is to have."""
 
 
 class WallHistory(History):
@@ -50,7 +54,17 @@ def read_history(path: Path) -> list[Event]:
     return [Event(at_ms, what, who, tuple(facts)) for at_ms, what, who, facts in map(msgspec.json.decode, lines)]
 
 
+def plant(bug: str) -> None:
+    import pytest
+
+    from tests.sim.test_planted_bugs import BUGS
+
+    BUGS[bug][0](pytest.MonkeyPatch())
+
+
 def main(argv: list[str]) -> int:
+    if bug := os.environ.get(PLANT):
+        plant(bug)
     look = Snapshots.refresh
     with watching(FileHistory(Path(argv[0])), checks=True, hear=numbered.hear):
         Snapshots.refresh = look  # pages are made here, other than in a simulation
