@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lingua_scheduler.sim.plan import FIRST, FaultKind, Size, make_plan
+from lingua_scheduler.sim.plan import EXTRAS, FIRST, FaultKind, Size, make_plan
 from lingua_scheduler.sim.runner import judge
 
 SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "6"))
@@ -24,7 +24,12 @@ GROUPS = {
 }
 
 LOST_INSTANCES: tuple[FaultKind, ...] = ("kill_instance", "drain_instance", "cut_client")
-STORIES: dict[str, tuple[int, tuple[FaultKind, ...]]] = {
+ALL = (*FIRST, *EXTRAS)
+BUT_REDIS: tuple[FaultKind, ...] = tuple(
+    one for one in FIRST if one not in ("redis_down", "redis_slow", "redis_lossy", "flush", "fail_over")
+)
+NO_REDIS = (*BUT_REDIS, *EXTRAS)
+STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "the end of a long utterance was known to its owner alone, which died": (24, LOST_INSTANCES),
     "a node kept an end for an owner that was replaced, and said it after the next one had": (22, LOST_INSTANCES),
     "what an adopted job had to say first was taken from it with the next assignment": (9, LOST_INSTANCES),
@@ -38,11 +43,14 @@ STORIES: dict[str, tuple[int, tuple[FaultKind, ...]]] = {
         ("kill_instance", "pause_instance", "drain_instance"),
     ),
     "the chunk that filled the last utterance counted as speech behind it, and its end was left": (34, FIRST),
-    "a job waited for audio that a later one had taken along, and nobody looked again": (
-        77,
-        tuple(one for one in FIRST if one not in ("redis_down", "redis_slow", "redis_lossy", "flush", "fail_over")),
-    ),
+    "a job waited for audio that a later one had taken along, and nobody looked again": (77, BUT_REDIS),
     "a result that went past an earlier one was told again under another number": (43, FIRST),
+    "an attempt was placed and never sent, and what it was to say first was said by another": (38, NO_REDIS),
+    "a result overtook the one whose end it says, which left that end to the next": (52, ALL),
+    "an assignment whose answer was lost had arrived, and its utterance was said with the next too": (54, ALL),
+    "an end was forgotten with the attempt that had taken it over, and counted on": (122, ALL),
+    "the empty result behind a real one overtook it": (186, ALL),
+    "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""
 

@@ -135,3 +135,5 @@ class Tail:
     samples: int
     heir: JobId | None
     """The job that has it to say; None: the next one."""
+    is_said: bool = False
+    """The other way round: its own result is still to come, and the end is in another's already."""

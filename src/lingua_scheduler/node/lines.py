@@ -316,10 +316,10 @@ class Line:
             if (merged := self._runs.get(job)) is not None:
                 self._send(merged, merged.merged(out, now_ms, run.id), b"", "merged")
         if outcome is None:
-            self._send(run, run.nothing_said(out, now_ms, effect.carried_ms), b"", "empty")
+            self._send(run, run.nothing_said(out, now_ms, effect), b"", "empty")
         else:
             heard, said = outcome
-            result = run.translated(out, now_ms, heard, said, effect.carried_ms)
+            result = run.translated(out, now_ms, heard, said, effect)
             self._send(run, result, said.speech.data if said.speech is not None else b"", "completed")
         self._ears.forget(effect.batches)
         self._driver.post(JobReported(run.id))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lingua_scheduler.node.aggregation.audio_events import Conclude
 from lingua_scheduler.node.hearing import Heard
 from lingua_scheduler.node.meter import Stopwatch
 from lingua_scheduler.node.pipeline import Said
@@ -20,6 +21,7 @@ from lingua_scheduler.protocol.node import (
     JobStarted,
     NodeAsrPartial,
     NodeFault,
+    TakenOver,
 )
 from lingua_scheduler.runtime.traces import Span, working_for
 
@@ -131,12 +133,12 @@ class JobRun:
     def merged(self, out: Outlet, now_wall_ms: int, into: JobId) -> JobResult:
         return self.result(out, now_wall_ms, success=True, merged_into=into, extra={"reason": NO_TEXT_ASSIGNED})
 
-    def nothing_said(self, out: Outlet, now_wall_ms: int, carried_ms: int) -> JobResult:
+    def nothing_said(self, out: Outlet, now_wall_ms: int, concluded: Conclude) -> JobResult:
         extra = {"reason": ASR_EMPTY, "service_timings": self.timings()}
         return self.result(out, now_wall_ms, success=True, text_asr="", text_translated="", extra=extra,
-                           carried_ms=carried_ms or None)  # fmt: skip
+                           **_audio_of(concluded))  # fmt: skip
 
-    def translated(self, out: Outlet, now_wall_ms: int, heard: Heard, said: Said, carried_ms: int) -> JobResult:
+    def translated(self, out: Outlet, now_wall_ms: int, heard: Heard, said: Said, concluded: Conclude) -> JobResult:
         """`tts_audio` is left to whoever sends it."""
         speech = said.speech
         return self.result(
@@ -149,7 +151,7 @@ class JobRun:
             tts_sample_rate=speech.sample_rate if speech is not None else None,
             src_lang=said.direction.src,
             tgt_lang=said.direction.tgt,
-            carried_ms=carried_ms or None,
+            **_audio_of(concluded),
             asr_quality_level=heard.quality_level,
             quality_score=round(heard.quality, 3),
             reason_codes=list(said.reason_codes) or None,
@@ -175,6 +177,12 @@ class JobRun:
 
     def _names(self, out: Outlet) -> dict[str, Any]:
         return {"job_id": self.assign.job_id, "attempt_id": self.attempt, "node_id": out.node_id}
+
+
+def _audio_of(concluded: Conclude) -> dict[str, Any]:
+    """Which audio the text is of."""
+    taken = [TakenOver(job_id=one.job, ms=one.ms) for one in concluded.taken]
+    return {"carried_ms": concluded.carried_ms or None, "taken_over": taken}
 
 
 def reject(out: Outlet, assign: JobAssign, code: str, retry_after_ms: int | None = None) -> None:

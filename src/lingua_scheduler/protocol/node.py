@@ -196,6 +196,12 @@ class NodeFault(Part, frozen=True, kw_only=True):
     details: Any = None
 
 
+class TakenOver(Part, frozen=True, kw_only=True):
+    job_id: str
+    """The reporting job itself: what was sent in front of its own audio."""
+    ms: Int
+
+
 class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     """The one outcome of an attempt: success with texts, or an error."""
 
@@ -227,6 +233,8 @@ class JobResult(Wire, tag="job_result", frozen=True, kw_only=True):
     """2: so much of the end of this job's audio is kept for the session's next job, which owns it."""
     merged_into: str | None = None
     """2: the job whose result says what this one's audio said."""
+    taken_over: list[TakenOver] | None = None
+    """2: what this result says beside the job's own audio: so much of the end of which earlier jobs. Empty: nothing."""
     src_lang: str | None = None
     tgt_lang: str | None = None
     tts_sample_rate: Int | None = None

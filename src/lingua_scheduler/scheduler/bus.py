@@ -39,6 +39,10 @@ PATIENT_MAX = 1_000
 """Messages that wait for Redis, about 100 MiB of spoken sentences; past it they are dropped and leases decide."""
 
 
+Failed = Callable[[bool], None] | None
+"""What to do about a message that was given up; told whether it may have arrived all the same."""
+
+
 class Local(Protocol):
     """What this instance does with a message that has arrived."""
 
@@ -83,11 +87,13 @@ class RemoteOwner:
             return
         if isinstance(report, JobResult | JobReject):
             self._bus.forget_job(JobId(report.job_id))
+        gone = self.instance_id
         if isinstance(report, JobResult):
-            gone = self.instance_id
-            self._bus.publish(gone, message, lambda: self._bus.local.orphan_for(node_id, report, gone))
+            failed: Failed = lambda _: self._bus.local.orphan_for(node_id, report, gone)  # noqa: E731
         else:
-            self._bus.publish(self.instance_id, message)
+            failed = None
+        # In the order in which the node said it: an empty result may follow the real one.
+        self._bus.publish_in_turn(gone, message, failed, of=node_id)
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         if cause != "suspect":
@@ -129,7 +135,8 @@ class Bus:
         self._orphans: set[InstanceId] = set()
         self._rounds = 0
         self._reasons: OrderedDict[str, str] = OrderedDict()
-        self._turns: dict[InstanceId, asyncio.Lock] = {}
+        self._turns: dict[tuple[InstanceId, str], asyncio.Task[None]] = {}
+        """What was published last, of each series that is under way."""
 
     # ------------------------------------------------------------------------------- towards peers
 
@@ -176,23 +183,30 @@ class Bus:
         """Until no node here works for another instance."""
         await self._idle.wait()
 
-    def publish(
-        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None = None
-    ) -> None:
+    def publish(self, instance_id: InstanceId, message: wire.BusMessage, failed: Failed = None) -> None:
         """Put a message into a peer's inbox; `failed` is called where the peer is gone or Redis does not answer."""
         self._context.scope.start(self._publish(instance_id, message, failed), "publish")
 
     def publish_in_turn(
-        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None = None
+        self, instance_id: InstanceId, message: wire.BusMessage, failed: Failed = None, *, of: str = ""
     ) -> None:
-        """The same for what must not overtake what was published in turn before it."""
-        self._context.scope.start(self._publish_in_turn(instance_id, message, failed), "publish")
+        """The same for what must not overtake what was published in turn before it: to that peer, `of` that."""
+        series = instance_id, of
+        work = self._publish_behind(self._turns.get(series), instance_id, message, failed)
+        self._turns[series] = task = self._context.scope.start(work, "publish")
 
-    async def _publish_in_turn(
-        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
+        def over(_: object) -> None:
+            if self._turns.get(series) is task:
+                del self._turns[series]
+
+        task.add_done_callback(over)
+
+    async def _publish_behind(
+        self, before: asyncio.Task[None] | None, instance_id: InstanceId, message: wire.BusMessage, failed: Failed
     ) -> None:
-        async with self._turns.setdefault(instance_id, asyncio.Lock()):
-            await self._publish(instance_id, message, failed)
+        if before is not None:
+            await asyncio.wait([before])
+        await self._publish(instance_id, message, failed)
 
     def session_moved(self, session_id: SessionId, epoch: int, previous: InstanceId, jobs: Iterable[JobId]) -> None:
         """This instance goes on with a session that another had."""
@@ -216,14 +230,15 @@ class Bus:
         return found
 
     async def send(self, instance_id: InstanceId, message: wire.BusMessage) -> bool:
-        """One try. False where that instance has no inbox. Raises StoreError."""
+        """One try. False where that instance has no inbox. Raises StoreError. Nothing that a node said overtakes."""
+        if isinstance(message, wire.ReportJob) and (before := self._turns.get((instance_id, message.node_id))):
+            await asyncio.wait([before])
         return await self._inbox.publish(instance_id, wire.encode_bus(message))
 
-    async def _publish(
-        self, instance_id: InstanceId, message: wire.BusMessage, failed: Callable[[], None] | None
-    ) -> None:
+    async def _publish(self, instance_id: InstanceId, message: wire.BusMessage, failed: Failed) -> None:
         health, body = self._context.health, wire.encode_bus(message)
         give_up_at_ms = self._context.clock.now_ms() + PATIENCE_MS
+        may_have_arrived = False
         while True:
             try:
                 if await self._inbox.publish(instance_id, body):
@@ -231,6 +246,7 @@ class Bus:
                 why, may_change = "no such inbox", health.is_settling
             except StoreError as error:
                 why, may_change = str(error), True
+                may_have_arrived = may_have_arrived or error.may_have_happened
             # What a node said must reach the job's owner; an assignment is better placed anew.
             is_assignment = isinstance(message, wire.AssignJob)
             if is_assignment or not may_change or self._context.clock.now_ms() >= give_up_at_ms:
@@ -245,7 +261,7 @@ class Bus:
                 self._patient -= 1
         _log.warning("message not delivered", instance=instance_id, kind=type(message).__name__, cause=why)
         if failed is not None:
-            failed()
+            failed(may_have_arrived)
 
     # ------------------------------------------------------------------------------- from peers
 

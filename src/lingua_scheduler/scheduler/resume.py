@@ -12,14 +12,13 @@ The owner before, if it lives, learns it at once from the message to peers, else
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.faults import classify
 from lingua_scheduler.core.session import events as session
-from lingua_scheduler.core.utterance import JobSpec, Missing, Outcome, Tail, Translated, Written
+from lingua_scheduler.core.utterance import JobSpec, Outcome, Tail, Translated, Written
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId
@@ -29,6 +28,7 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.bus import Bus
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.keeping import decode_opening, decode_state, token_hash
+from lingua_scheduler.scheduler.leftovers import Leftovers
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
 from lingua_scheduler.store.errors import StoreError
@@ -120,11 +120,11 @@ class Resumes:
         self._sessions.moved_here(actor)
         outbox = {**claim.outbox, **late}
         outcomes = self._outcomes(specs, outbox)
-        tails = (*tails, *_left_by(outcomes.values(), specs, tails))
-        unsaid = [tail for tail in tails if _is_unsaid(tail, specs, outcomes)]
-        for index in {tail.index for tail in tails} - {tail.index for tail in unsaid}:
+        left = Leftovers(specs, outcomes, tails)
+        for index in left.said_indices:
             actor.machine.forget_audio(index)
-        actor.go_on(self._standings(specs, adopted, set(outcomes)), outcomes.values(), unsaid)
+        outcomes |= left.merged()
+        actor.go_on(self._standings(specs, adopted, left, set(outcomes)), outcomes.values(), left.unsaid)
         for one in adopted:
             if one.node_id is not None:
                 self._nodes.used_by(one.node_id, actor)
@@ -184,18 +184,20 @@ class Resumes:
         now_ms = self._context.clock.now_ms()
         return classify(Translated(result.report, NodeId(result.node_id), now_ms, now_ms))[1]
 
-    def _standings(self, specs: list[JobSpec], adopted: list[AdoptedJob], known: set[JobId]) -> list[job.JobAdopted]:
+    def _standings(
+        self, specs: list[JobSpec], adopted: list[AdoptedJob], left: Leftovers, known: set[JobId]
+    ) -> list[job.JobAdopted]:
         return [
-            self._standing(spec, one)
+            self._standing(spec, one, left.said_samples.get(spec.job_id, 0))
             for spec, one in zip(specs, adopted, strict=True)
             if spec.job_id not in known
         ]  # fmt: skip
 
-    def _standing(self, spec: JobSpec, one: AdoptedJob) -> job.JobAdopted:
+    def _standing(self, spec: JobSpec, one: AdoptedJob, said_samples: int) -> job.JobAdopted:
         if one.node_id is None or one.status is None or one.status == "pending" or one.status in FINAL:
-            return job.JobAdopted(spec, max(one.attempt, one.revoked + 1, 1))
+            return job.JobAdopted(spec, max(one.attempt, one.revoked + 1, 1), said_samples=said_samples)
         node = job.NodeTraits(one.node_id, one.instance_id, 2 if one.protocol == 2 else 1, one.epoch)
-        return job.JobAdopted(spec, one.attempt, node, one.lease_ms if one.instance_id else 0)
+        return job.JobAdopted(spec, one.attempt, node, one.lease_ms if one.instance_id else 0, said_samples)
 
     async def _look_for_reports(self, previous: InstanceId, actor: SessionActor) -> None:
         """What was reported to an owner that may never read it. What it does read, it is refused with or passes on."""
@@ -209,36 +211,3 @@ class Resumes:
             if not actor.machine.open_jobs:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
-
-
-def _is_unsaid(tail: Tail, specs: list[JobSpec], outcomes: dict[JobId, session.JobConcluded]) -> bool:
-    """Whether the end of an utterance is still to be said.
-
-    Not while its own job is open, which says it all; nor where whoever was to say it has a result.
-    """
-    known = {spec.job_id: spec for spec in specs}
-    if tail.job_id in known and tail.job_id not in outcomes:
-        return False
-    heir = tail.heir or _next_job(tail, specs)
-    if heir is None or heir not in outcomes:
-        return heir is None or heir in known
-    outcome = outcomes[heir].outcome
-    told = outcome.message if isinstance(outcome, Written) else outcome
-    return isinstance(told, MissingResult | Missing) and told.reason != "merged"
-
-
-def _next_job(tail: Tail, specs: list[JobSpec]) -> JobId | None:
-    """Who took it over, or is to: the tail was noted before that job was sent."""
-    later = [spec for spec in specs if spec.tgt_lang == tail.tgt_lang and spec.utterance.index > tail.index]
-    return min(later, key=lambda spec: spec.utterance.index).job_id if later else None
-
-
-def _left_by(outcomes: Iterable[session.JobConcluded], specs: list[JobSpec], known: tuple[Tail, ...]) -> Iterator[Tail]:
-    """Tails that results leave which came while the session had no owner."""
-    noted = {tail.job_id for tail in known}
-    utterances = {spec.job_id: spec.utterance for spec in specs}
-    for event in outcomes:
-        outcome, utterance = event.outcome, utterances[event.job_id]
-        if event.job_id not in noted and isinstance(outcome, Translated) and (carried_ms := outcome.result.carried_ms):
-            samples = min(-(-carried_ms * utterance.sample_rate // 1000), utterance.samples)
-            yield Tail(event.job_id, event.index, event.tgt_lang, samples, None)

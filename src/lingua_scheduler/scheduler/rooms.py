@@ -206,7 +206,7 @@ class Rooms:
 
     def _publish_line(self, instance_id: InstanceId, message: wire.RoomLine) -> None:
         """Where the instance is gone, its sessions may be resumed elsewhere."""
-        self._bus.publish_in_turn(instance_id, message, lambda: self._held.hold(message, instance_id))
+        self._bus.publish_in_turn(instance_id, message, lambda _: self._held.hold(message, instance_id))
 
     async def _note(self, room_id: RoomId) -> None:
         word, version = await self._context.store.rooms.spoke(room_id, None, expiry_ms=self.expiry_ms)

@@ -37,27 +37,29 @@ class Routes:
         node_id, instance_id, assign = effect.node.node_id, effect.node.instance_id, effect.assign
         job_id = JobId(assign.job_id)
 
-        def failed() -> None:
-            owner.assign_failed(job_id, assign.attempt_id, node_id)
+        def failed(may_have_arrived: bool) -> None:
+            owner.assign_failed(job_id, assign.attempt_id, node_id, may_have_arrived=may_have_arrived)
 
         if instance_id == self._me:
             self._places.pop(node_id, None)
             if not self._nodes.assign(node_id, owner, assign, effect.audio):
-                failed()
+                failed(False)
             return
         self._remember(node_id, instance_id)
         self._nodes.used_by(node_id, owner)
         message = wire.AssignJob(
             owner=self._me, node_id=node_id, epoch=effect.node.epoch, assign=assign, audio=effect.audio
         )
-        self._bus.publish(instance_id, message, failed)
+        self._bus.publish_in_turn(instance_id, message, failed, of=node_id)
 
     def cancel(self, effect: job.SendCancel, trace_id: TraceId) -> None:
         cancel = JobCancel(job_id=effect.job_id, trace_id=trace_id, reason=effect.reason)
         if effect.node.instance_id == self._me:
             self._nodes.send(effect.node.node_id, cancel)
         else:
-            self._bus.publish(effect.node.instance_id, wire.CancelJob(node_id=effect.node.node_id, cancel=cancel))
+            node_id = effect.node.node_id
+            message = wire.CancelJob(node_id=node_id, cancel=cancel)
+            self._bus.publish_in_turn(effect.node.instance_id, message, of=node_id)
 
     def unsent(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
         """An attempt that was placed here and not sent before the session went to another instance."""

@@ -184,12 +184,12 @@ class SessionActor:
         """Whether ends of utterances are still to be said."""
         return bool(self._jobs_machine.book.tails())
 
-    def assign_failed(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
+    def assign_failed(self, job_id: JobId, attempt: int, node_id: NodeId, *, may_have_arrived: bool) -> None:
         """The node did not get an attempt; whoever owns the job now places the next."""
-        if self.is_replaced:
+        if not self.is_replaced:
+            self.jobs.post(job.AssignFailed(job_id, attempt, node_id, may_have_arrived=may_have_arrived))
+        elif not may_have_arrived:
             self._registry.dispatcher.unsent(job_id, attempt, node_id)
-        else:
-            self.jobs.post(job.AssignFailed(job_id, attempt, node_id))
 
     def _replaced(self) -> None:
         """Another instance goes on with the session: it is forgotten here, but for what the other has to know."""

@@ -287,7 +287,7 @@ class Worker(Agent):
         extra = None if text else {"reason": "ASR_EMPTY"}
         self._result(
             run, text_asr=text, text_translated=f"[{run.assign.tgt_lang}] {text}" if text else "", extra=extra,
-            carried_ms=carried_ms,
+            carried_ms=carried_ms, taken_over=[wire.TakenOver(job_id=one.job, ms=one.ms) for one in effect.taken],
         )  # fmt: skip
         lane.driver.post(au.JobReported(effect.job))
 

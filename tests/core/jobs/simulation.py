@@ -4,6 +4,7 @@ Nodes keep audio as real ones do. What a node "recognises" is the positions of t
 exactly which samples were said, by whom, and how often.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -16,7 +17,7 @@ from lingua_scheduler.core.jobs.machine import JobsMachine
 from lingua_scheduler.core.placement import NoNodeReason, Queued, Selected, SelectRequest, Unplaced
 from lingua_scheduler.core.utterance import FinalizeReason, JobSpec, Missing, Translated, Utterance
 from lingua_scheduler.protocol.ids import GroupId, JobId, NodeId
-from lingua_scheduler.protocol.node import JobResult, NodeFault
+from lingua_scheduler.protocol.node import JobResult, NodeFault, TakenOver
 from tests.core.jobs.support import ES, HERE, MANUAL, MAX, SPEAKER, TIMEOUT, pcm
 
 RATE = 1_000
@@ -92,6 +93,10 @@ class FakeNode:
     """Tails that a job took over, by the job that left them."""
     outbox: list[JobEvent] = field(default_factory=list[JobEvent])
     newest_index: int = -1
+    spoken: dict[JobId, Span] = field(default_factory=dict[JobId, Span])
+    """Where each utterance lies."""
+    tells: bool = True
+    """Its results name what they took over."""
 
     def assign(self, effect: ev.SendAssign) -> None:
         assign = effect.assign
@@ -157,7 +162,8 @@ class FakeNode:
             carried = random.randrange(length(task.own))
         tail = last(task.own, carried)
         said = minus(task.spans, tail)
-        self.result(task, text_asr=repr(said), carried_ms=carried or None)
+        taken_over = self._taken_over(minus(said, task.own)) if self.tells else None
+        self.result(task, text_asr=repr(said), carried_ms=carried or None, taken_over=taken_over)
         del self.tasks[task.job_id]
         if tail:
             heir = next((one for one in self.tasks.values() if one.index > task.index and not one.is_late), None)
@@ -166,6 +172,11 @@ class FakeNode:
             else:
                 heir.taken = sorted([*heir.taken, *tail])
                 self.origins[heir.job_id][task.job_id] = tail
+
+    def _taken_over(self, spans: list[Span]) -> list[TakenOver]:
+        """Each sample by the utterance that it is of: it was sent with that, or in front of this one."""
+        parts = {job_id: length(spans) - length(minus(spans, [span])) for job_id, span in self.spoken.items()}
+        return [TakenOver(job_id=job_id, ms=samples) for job_id, samples in parts.items() if samples]
 
     def _keeps(self, task: Task) -> bool:
         if task.cut == "timeout":
@@ -188,11 +199,18 @@ class Simulation:
         self.nodes = {name: FakeNode(NodeTraits(NodeId(name), HERE, 2, 1)) for name in "ABC"}
         self.asked: list[ev.SelectNode | ev.FinishJob | ev.RequeueJob] = []
         self.utterances: dict[int, Span] = {}
+        self.spoken: dict[JobId, Span] = {}
+        for node in self.nodes.values():
+            node.spoken, node.tells = self.spoken, random.random() < 0.8
         self.outcomes: dict[JobId, ev.Conclude] = {}
         self.freed: set[int] = set()
         self.attempts_seen: dict[JobId, int] = {}
+        self.sent: Counter[JobId] = Counter()
+        """Attempts that reached a node."""
         self.faults_left = 40
         self.is_calm = False
+        self.is_way_bad = False
+        """Reports get lost and overtake each other. Then every node must tell what it took over."""
 
     # ------------------------------------------------------------------------------------- the machine
 
@@ -226,11 +244,12 @@ class Simulation:
 
     def _assign(self, effect: ev.SendAssign) -> None:
         job_id, attempt = JobId(effect.assign.job_id), effect.assign.attempt_id
-        assert attempt <= self.config.attempts_max
         assert attempt > self.attempts_seen.get(job_id, 0), "two live attempts"
         self.attempts_seen[job_id] = attempt
         node = self.nodes[effect.node.node_id]
         if node.is_alive and node.traits == effect.node:
+            self.sent[job_id] += 1
+            assert self.sent[job_id] <= self.config.attempts_max
             if self.faults_left and not self.is_calm and self.random.random() < 0.1:
                 self.faults_left -= 1
                 node.outbox.append(ev.NodeRejected(job_id, attempt, effect.node.node_id, "FULL"))
@@ -293,7 +312,7 @@ class Simulation:
             group_id=GroupId("g"),
             part_index=0,
         )
-        self.utterances[self.index] = (start, self.position)
+        self.utterances[self.index] = self.spoken[JobId(f"j{self.index}")] = (start, self.position)
         self.feed(ev.JobRequested(JobSpec(JobId(f"j{self.index}"), SPEAKER, utterance, ES)))
         self.index += 1
 
@@ -330,8 +349,12 @@ class Simulation:
         return ev.PlacementReplied(request.job_id, request.attempt, reply, node)
 
     def _speak(self, nodes: list[FakeNode]) -> None:
+        """What a node said arrives; where the way is bad, out of turn or not at all."""
         node = self.random.choice(nodes)
-        self.feed(node.outbox.pop(0))
+        is_out_of_turn = self.is_way_bad and self.random.random() < 0.2
+        report = node.outbox.pop(self.random.randrange(len(node.outbox)) if is_out_of_turn else 0)
+        if not (self.is_way_bad and not self.is_calm and self.random.random() < 0.1):
+            self.feed(report)
 
     def _work(self, nodes: list[FakeNode]) -> None:
         node = self.random.choice(nodes)

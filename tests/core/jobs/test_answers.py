@@ -274,11 +274,25 @@ def test_an_assignment_that_did_not_arrive_is_a_new_attempt():
     world.run(A)
     world.feed(ev.AssignFailed(job_id(), 1, A.node_id))
     assert world.one(ev.RequeueJob).cause == "not_sent"
-    for attempt in (2, 3, 4):
+    world.again(A)
+    world.conclude(A)
+    assert isinstance(world.outcomes()[0], Translated)
+
+
+def test_attempts_that_no_node_was_sent_are_not_among_the_four_and_do_not_follow_at_once():
+    """A lost connection that the store still had for good took all four attempts of an utterance within a second."""
+    world = World()
+    world.run(A)
+    world.feed(ev.AssignFailed(job_id(), 1, A.node_id))
+    for attempt in range(2, 5):
         world.again(A)
         world.feed(ev.AssignFailed(job_id(), attempt, A.node_id))
-    world.finish()
-    assert world.outcomes()[0] == Missing("job_failed", ErrorCode.NODE_UNAVAILABLE)
+        assert not world.of(ev.RequeueJob), "not at once again"
+        world.pass_ms(250)
+        assert world.one(ev.RequeueJob).attempt == attempt
+    world.again(A)
+    world.conclude(A)
+    assert isinstance(world.outcomes()[0], Translated)
 
 
 # ------------------------------------------------------------------------------------------- a node that is lost

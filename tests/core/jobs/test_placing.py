@@ -197,7 +197,7 @@ def test_the_store_may_be_an_attempt_ahead():
 def test_a_store_that_is_past_the_last_attempt_ends_the_job():
     world = World()
     world.request()
-    world.reply(StaleAttempt(5))
+    world.reply(StaleAttempt(13))
     world.finish()
     assert world.missing() == "job_failed"
 

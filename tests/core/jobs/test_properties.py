@@ -57,6 +57,19 @@ def test_every_sample_is_said_once_when_nobody_follows(seed: int, jobs: int):
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8))
+def test_every_sample_is_said_once_where_reports_get_lost_and_overtake_each_other(seed: int, jobs: int):
+    """Redis lost the last reports, or repeated one behind the next: a result tells by itself what is in it."""
+    config = JobsConfig(retries_max=200, pending_timeout_ms=10**9, carry_wait_ms=1500)
+    simulation = Simulation(Random(seed), config, jobs=jobs)
+    simulation.is_way_bad = True
+    for node in simulation.nodes.values():
+        node.tells = True
+    run(simulation)
+    check_ended(simulation)
+    check_all_said_once(simulation)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 8))
 def test_each_job_ends_once_within_its_attempts(seed: int, jobs: int):
     simulation = Simulation(Random(seed), JobsConfig(carry_wait_ms=1500), jobs=jobs, may_cancel=True)
     run(simulation)

@@ -14,6 +14,7 @@ from lingua_scheduler.node.aggregation.audio_events import (
     Recognize,
     SessionEnded,
     Span,
+    Taken,
     TimeReached,
     Unclaimed,
 )
@@ -76,7 +77,7 @@ def test_unflagged_audio_is_recognised_once_ten_seconds_wait() -> None:
     shell = Shell()
     assert isinstance(shell.feed(arrived(0, 6, Cut.NONE))[-1], Hold)
     effects = shell.feed(arrived(1, 4, Cut.NONE))
-    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),))
+    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),), taken=(Taken(job(0), 6 * RATE),))
 
 
 def test_a_manual_job_speaks_for_all_that_was_held() -> None:
@@ -84,7 +85,8 @@ def test_a_manual_job_speaks_for_all_that_was_held() -> None:
     shell.feed(arrived(0, 0.3, Cut.TIMEOUT))
     shell.feed(arrived(1, 0.4, Cut.TIMEOUT))
     effects = shell.feed(arrived(2, 1.3, Cut.MANUAL))
-    assert effects[-1] == Conclude(job(2), (1,), merged=(job(0), job(1)))
+    taken = (Taken(job(0), round(0.3 * RATE)), Taken(job(1), round(0.4 * RATE)))
+    assert effects[-1] == Conclude(job(2), (1,), merged=(job(0), job(1)), taken=taken)
     shell.report_all()
     assert shell.heard() == [Span(0, 2 * RATE)]
     assert shell.merged == {job(0): job(2), job(1): job(2)}
@@ -174,7 +176,7 @@ def test_the_first_deadline_lets_the_last_held_job_speak_for_all() -> None:
     shell.feed(arrived(0, 0.4, Cut.TIMEOUT), 0)
     shell.feed(arrived(1, 0.4, Cut.TIMEOUT), 8000)
     effects = shell.feed(TimeReached(), 10_000)
-    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),))
+    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),), taken=(Taken(job(0), 6_400),))
 
 
 def test_a_successor_cut_ten_seconds_later_finds_the_tail_waiting() -> None:
@@ -211,9 +213,11 @@ def test_a_last_job_with_the_carried_audio_alone_says_the_tail() -> None:
         shell.report_all()
         shell.run_timers(waited_ms)
         shell.feed(arrived(1, audio[-tail:], Cut.MANUAL, carried=tail))
+        taken = shell.plans[job(1)].taken
         shell.report_all()
         assert shell.heard() == [Span(0, 10 * RATE)]
         assert len(shell.batches) == 2, "recognised once"
+        assert taken == (Taken(job(0), tail),)
 
 
 def test_the_end_of_the_session_leaves_nothing_unsaid() -> None:
@@ -221,7 +225,7 @@ def test_the_end_of_the_session_leaves_nothing_unsaid() -> None:
     shell.feed(arrived(0, 0.4, Cut.TIMEOUT))
     shell.feed(arrived(1, 0.4, Cut.TIMEOUT))
     effects = shell.feed(SessionEnded())
-    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),))
+    assert effects[-1] == Conclude(job(1), (1,), merged=(job(0),), taken=(Taken(job(0), 6_400),))
     assert shell.machine.next_deadline_ms() is None
 
 

@@ -16,6 +16,7 @@ from lingua_scheduler.node.aggregation.audio_events import (
     Refuse,
     SessionEnded,
     Span,
+    Taken,
     TimeReached,
 )
 from lingua_scheduler.node.aggregation.limits import AudioLimits
@@ -123,6 +124,7 @@ def test_carried_audio_sent_again_to_the_node_that_has_it_is_not_taken_again(tol
 def test_carried_audio_is_taken_by_a_node_that_never_had_it() -> None:
     shell = Shell()
     shell.feed(arrived(7, true_audio(1000, 5 * RATE), Cut.MANUAL, carried=3 * RATE))
+    assert shell.plans[job(7)].taken == (Taken(job(7), 3 * RATE),), "sent in front of its own"
     shell.report_all()
     assert shell.said() == [Span(1000, 1000 + 5 * RATE)]
 
@@ -178,7 +180,7 @@ def test_jobs_merged_into_a_dropped_one_are_recognised_for_themselves() -> None:
     discarded, recognised, plan = shell.drop(job(2))
     assert discarded == Discard((1,))
     assert isinstance(recognised, Recognize)
-    assert plan == Conclude(job(1), (2,), merged=(job(0),))
+    assert plan == Conclude(job(1), (2,), merged=(job(0),), taken=(Taken(job(0), 4_000),))
     shell.feed(arrived(2, true_audio(8000, RATE), Cut.MANUAL, attempt=2))
     shell.report_all()
     assert as_spans(shell.said()) == [Span(0, 8000 + RATE)]

@@ -12,6 +12,7 @@ def on_adopted(book: Book, event: ev.JobAdopted) -> None:
     """An attempt on a node counts as sent: whoever placed it has sent it, or its lease will end."""
     job = book.open(event.spec)
     job.attempt = event.attempt
+    job.said_samples, job.is_whole = event.said_samples, event.said_samples > 0
     node = event.node
     if node is None:
         return
@@ -20,7 +21,7 @@ def on_adopted(book: Book, event: ev.JobAdopted) -> None:
     if node.protocol == 1:
         book.seen_by.setdefault((job.node_session, job.index), set()).add(node.node_id)
     lease_ms = min(max(event.lease_ms, 0), book.config.job_timeout_ms)
-    job.phase = Phase.ASSIGNED
+    job.phase, job.is_adopted = Phase.ASSIGNED, True
     job.deadline_ms = job.store_lease_until_ms = book.now_ms + lease_ms
 
 

@@ -1,6 +1,7 @@
 """What nodes say about jobs, and what becomes of the jobs of a node that says nothing any more."""
 
 from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.jobs import takeovers
 from lingua_scheduler.core.jobs.book import Book, LostNode
 from lingua_scheduler.core.jobs.carry import is_same_connection
 from lingua_scheduler.core.jobs.faults import (
@@ -121,8 +122,10 @@ def on_assign_failed(book: Book, event: ev.AssignFailed) -> None:
     if event.is_unsent:
         _on_unsent(book, event)
     elif job := _admit(book, event.job_id, event.node_id, event.attempt):
+        if event.may_have_arrived and job.phase is not Phase.ASSIGNED:
+            return  # it has: the node spoke of it
         job.fault = Missing("job_failed", ErrorCode.NODE_UNAVAILABLE)
-        requeue(book, job, "not_sent")
+        requeue(book, job, "not_sent", cancel="not_sent" if event.may_have_arrived else None)
 
 
 def _on_unsent(book: Book, event: ev.AssignFailed) -> None:
@@ -191,13 +194,21 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     if job.fallback is not None and isinstance(outcome, Missing):
         ending = Ending(job.fallback.status, job.fallback.outcome, node.node_id)
     carried = 0 if is_elsewhere else _carried_samples(job, result)
-    if carried and _is_unclaimed(book, job):
+    repeats = takeovers.account(book, job, result)
+    if repeats and job.tries < book.config.attempts_max:
+        job.fallback, job.carried_samples = ending, carried
+        requeue(book, job, "said_already", cancel="said_already", is_excluded=False)
+        return
+    if (carried or job.unsaid) and _is_unclaimed(book, job):
         job.fallback, job.carried_samples = ending, carried
         book.move(job, Phase.WITHHELD, book.now_ms + book.config.carry_wait_ms)
         return
     _settle_silent(book, job, carried)
     book.lane_of(job).answered.append((job.job_id, node))
-    book.bequeath(job, carried, node)
+    if is_elsewhere:
+        settle(book, job, ending)
+        return
+    book.hand_on(job, carried, node)
     settle(book, job, ending)
 
 
@@ -209,9 +220,9 @@ def _carried_samples(job: Job, result: JobResult) -> int:
 
 def _is_unclaimed(book: Book, job: Job) -> bool:
     """Whether nobody is known to say the tail that this result leaves, and it is worth the wait to see."""
-    if not book.config.carry_wait_ms or book.speech_goes_on or job.is_whole:
+    if not book.config.carry_wait_ms or book.speech_goes_on or (job.is_whole and not job.unsaid):
         return False
-    return job.attempt < book.config.attempts_max and not book.lane_of(job).is_followed(job)
+    return job.tries < book.config.attempts_max and not book.lane_of(job).is_followed(job)
 
 
 def on_carry_wait_over(book: Book, job: Job) -> None:

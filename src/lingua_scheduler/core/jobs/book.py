@@ -105,9 +105,10 @@ class Book:
         """Ends of utterances that others than their own jobs have to say: what the next owner must know."""
         found = [(piece, lane.tgt_lang, None) for lane in self.lanes.values() for piece in lane.carry]
         found += [(piece, job.spec.tgt_lang, job.job_id) for job in self.jobs.values() for piece in job.inherited]
-        return tuple(
-            Tail(piece.job_id, piece.utterance.index, tgt_lang, piece.samples, heir) for piece, tgt_lang, heir in found
-        )
+        tails = [Tail(one.job_id, one.utterance.index, tgt_lang, one.samples, heir) for one, tgt_lang, heir in found]
+        said = [job for lane in self.lanes.values() for job in lane.jobs if job.said_samples]
+        tails += [Tail(job.job_id, job.index, job.spec.tgt_lang, job.said_samples, None, is_said=True) for job in said]
+        return tuple(tails)
 
     def refill(self, index: int, audio: bytes) -> None:
         """The audio of an utterance is here again: for whoever has its end to say."""
@@ -152,6 +153,11 @@ class Book:
 
     def bequeath(self, job: Job, samples: int, keeper: NodeTraits | None) -> None:
         """The last `samples` samples of what `job` had to say, kept by `keeper`, are the next job's to say."""
+        if job.said_samples:
+            return  # a later one's result had them, and was here first
+        if any(is_same_connection(one.cancelled_on, keeper) for one in self.lane_of(job).after(job)):
+            self.cancel_on(keeper, job.job_id, "sent_elsewhere")
+            keeper = None
         pieces = tail_of(job.line, samples, keeper)
         self.claim(pieces)
         lane = self.lane_of(job)
@@ -160,6 +166,17 @@ class Book:
             self.inherit(heir, pieces)
         else:
             lane.give(pieces)
+
+    def hand_on(self, job: Job, carried: int, keeper: NodeTraits | None) -> None:
+        """`job` has its result: what that leaves unsaid is the next one's to say."""
+        lane = self.lane_of(job)
+        left = [piece for piece in job.inherited if piece.job_id in job.unsaid]
+        job.inherited = [piece for piece in job.inherited if piece not in left]
+        lane.give(self.take_back(left, "not_said"))
+        self.bequeath(job, carried, keeper)
+        lane.said.extend(piece.job_id for piece in job.inherited)
+        if not carried:
+            lane.said.append(job.job_id)
 
     def inherit(self, job: Job, pieces: list[Piece]) -> None:
         job.inherited = sorted([*job.inherited, *pieces], key=lambda piece: piece.order)

@@ -93,6 +93,23 @@ def cut_tail(utterance: Utterance, samples: int) -> tuple[bytes, int]:
     return join_packets(bytes(packet) for packet in kept), ticks * utterance.sample_rate // OPUS_CLOCK_HZ
 
 
+def without_tail(utterance: Utterance, samples: int) -> Utterance:
+    """The utterance without its last `samples` samples (of Opus: with up to one packet of them)."""
+    if not samples:
+        return utterance
+    left = max(0, utterance.samples - samples)
+    if utterance.audio_format == "pcm16":
+        return replace(utterance, audio=utterance.audio[: left * PCM16_BYTES_PER_SAMPLE], samples=left)
+    kept: list[bytes] = []
+    ticks = 0
+    for packet in split_packets(utterance.audio):
+        if ticks * utterance.sample_rate >= left * OPUS_CLOCK_HZ:
+            break
+        kept.append(bytes(packet))
+        ticks += opus_packet_ticks(packet)
+    return replace(utterance, audio=join_packets(kept), samples=ticks * utterance.sample_rate // OPUS_CLOCK_HZ)
+
+
 def join_pieces(pieces: Iterable[Piece], utterance: Utterance) -> tuple[bytes, int]:
     """The payload of `pieces` followed by `utterance`, and how many samples come before the utterance's own."""
     parts: list[bytes] = []

@@ -47,6 +47,8 @@ class JobAdopted:
     node: NodeTraits | None = None
     lease_ms: int = 0
     """What is left of the attempt's lease."""
+    said_samples: int = 0
+    """So much of its end is in the result of a later job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ class AssignFailed:
     node_id: NodeId
     is_unsent: bool = False
     """Whoever owned the job before placed the attempt and never sent it: the node is not to blame."""
+    may_have_arrived: bool = False
+    """Nobody knows: the way there did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ _CUT_OF_REASON: dict[FinalizeReason, Cut] = {
 }
 
 
+UNSENT_FREE = 8
+"""Attempts of a job that do not count because no node was sent them; more would mean that something is wrong."""
 NOT_TRIED = Missing("job_failed", ErrorCode.INTERNAL_ERROR, "no attempt was made")
 
 
@@ -82,6 +84,16 @@ class Job:
     """The result of an earlier attempt that stands if no later one does better."""
     carried_samples: int = 0
     """While withheld: how much of the line's end the node carries."""
+    unsaid: frozenset[JobId] = frozenset()
+    """Whose audio, of what was inherited, the result at hand does not say."""
+    said_samples: int = 0
+    """So much of the utterance's end is in the result of a later job already."""
+    cancelled_on: NodeTraits | None = None
+    """Where the attempt before was taken back: what it had taken over there is forgotten with it."""
+    unsent_count: int = 0
+    """Attempts that no node was sent."""
+    is_adopted: bool = False
+    """Whether, and with what in front, the attempt was sent is not known: another instance began it."""
     fault: Missing = NOT_TRIED
     """How the job ends if no attempt is left."""
     ending: Ending | None = None
@@ -121,6 +133,11 @@ class Job:
     @property
     def line_ms(self) -> int:
         return samples_to_ms(self.line_samples, self.utterance.sample_rate)
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count, the one at hand included: those that a node was sent."""
+        return self.attempt - min(self.unsent_count, UNSENT_FREE)
 
     def is_sent_to(self, node: NodeTraits | None) -> bool:
         return self.phase in SENT and is_same_connection(self.node, node)

@@ -31,6 +31,9 @@ class Lane:
     answered: deque[tuple[JobId, NodeTraits]] = field(default_factory=lambda: deque(maxlen=ANSWERED_KEPT))
     """The jobs that succeeded last, and where: a merge into one of them counts only if it was there."""
 
+    said: deque[JobId] = field(default_factory=lambda: deque(maxlen=ANSWERED_KEPT))
+    """Whose audio, to its end, the results that came last have said."""
+
     @property
     def is_idle(self) -> bool:
         return not self.jobs and not self.carry and self.silent_keeper is None

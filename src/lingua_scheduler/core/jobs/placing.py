@@ -4,9 +4,9 @@ from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs import siblings
 from lingua_scheduler.core.jobs.assign import Avoid, assign_message, select_request
 from lingua_scheduler.core.jobs.book import Book
-from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, join_pieces, touches
+from lingua_scheduler.core.jobs.carry import Piece, is_same_connection, join_pieces, touches, without_tail
 from lingua_scheduler.core.jobs.events import NodeTraits
-from lingua_scheduler.core.jobs.job import Ending, Job
+from lingua_scheduler.core.jobs.job import UNSENT_FREE, Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, Phase
 from lingua_scheduler.core.jobs.settling import fail, finish, forget, give_out, next_backoff_ms, settle
@@ -49,7 +49,7 @@ def _goes_on(book: Book, lane: Lane, job: Job) -> bool:
 
 def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
     """A job that overtook one whose audio it may have to say gives its place back; without attempts left it goes."""
-    if lane.is_overtaking(job, book.config) and job.attempt < book.config.attempts_max:
+    if lane.is_overtaking(job, book.config) and job.tries < book.config.attempts_max:
         requeue(book, job, "out_of_order", is_excluded=False)
     elif not lane.must_park(job, book.config):
         send(book, job)
@@ -58,7 +58,7 @@ def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
 def release(book: Book, job: Job) -> None:
     """A next job comes: it claims the tail, and the result that was withheld stands."""
     assert job.fallback is not None
-    book.bequeath(job, job.carried_samples, job.node)
+    book.hand_on(job, job.carried_samples, job.node)
     settle(book, job, job.fallback)
 
 
@@ -176,7 +176,7 @@ def _same_node_pause_ms(book: Book, job: Job) -> int:
 
 def _on_stale(book: Book, job: Job, reply: StaleAttempt) -> None:
     """The store is ahead: a repetition of ours did happen, or another instance took us for dead."""
-    if reply.attempt > book.config.attempts_max:
+    if reply.attempt > book.config.attempts_max + UNSENT_FREE:
         fail(book, job, job.fault)
     elif reply.attempt > job.attempt:
         job.attempt = reply.attempt
@@ -226,12 +226,13 @@ def send(book: Book, job: Job) -> None:
     if not is_same_connection(lane.silent_keeper, node):
         lane.silent_keeper = None
     ahead = 0
-    audio = job.utterance.audio
+    utterance = without_tail(job.utterance, job.said_samples)
+    audio = utterance.audio
     is_joined = True
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
         job.inherited = book.take_back(_drop_lost(book, job.inherited), "sent_elsewhere")
-        is_joined = touches(job.inherited, job.utterance)
-        audio, ahead = join_pieces(job.inherited, job.utterance)
+        is_joined = touches(job.inherited, utterance)
+        audio, ahead = join_pieces(job.inherited, utterance)
     book.clear(node)
     book.sent_count += 1
     job.sent_at_ms, job.sent_number = book.now_ms, book.sent_count
@@ -267,6 +268,8 @@ def requeue(book: Book, job: Job, cause: str, *, cancel: str | None = None, is_e
     """
     node = job.node
     assert node is not None
+    was_unsent = job.phase is Phase.PARKED or (job.phase is Phase.ASSIGNED and cause == "not_sent" and cancel is None)
+    job.cancelled_on, job.is_adopted = node if cancel is not None else None, False
     if cancel is not None:
         # Whether the node took the job, and with it what it kept for it, may not be known: it is to forget both.
         book.cancel_on(node, job.job_id, cancel)
@@ -279,12 +282,17 @@ def requeue(book: Book, job: Job, cause: str, *, cancel: str | None = None, is_e
         book.lane_of(job).give(pieces)
     if is_excluded:
         job.failed_on[node.node_id] = node.protocol
-    if job.attempt >= book.config.attempts_max:
+    job.unsent_count += was_unsent
+    if job.tries >= book.config.attempts_max:
         give_out(book, job)
         return
     job.left, job.node, job.cause = node, None, cause
     book.move(job, Phase.REQUEUING)
-    ask_to_requeue(book, job)
+    if was_unsent and job.unsent_count > 1:
+        # Where a connection was just lost, the store learns of it in a moment.
+        job.deadline_ms = book.now_ms + book.config.store_backoff_ms
+    else:
+        ask_to_requeue(book, job)
 
 
 def ask_to_requeue(book: Book, job: Job) -> None:

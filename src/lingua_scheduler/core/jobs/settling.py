@@ -5,6 +5,7 @@ from typing import Literal
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
+from lingua_scheduler.core.jobs.events import FinalStatus
 from lingua_scheduler.core.jobs.faults import missing_reason
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
@@ -33,14 +34,22 @@ def give_out(book: Book, job: Job) -> None:
     if job.fallback is None:
         fail(book, job, job.fault)
     else:
-        book.bequeath(job, job.carried_samples, keeper=None)
+        book.hand_on(job, job.carried_samples, keeper=None)
         settle(book, job, replace(job.fallback, node_id=job.node.node_id if job.node else None))
 
 
 def cancel(book: Book, job: Job, reason: str) -> None:
     """The outcome is not wanted any more. What the job had inherited is the next one's to say."""
-    if job.ending is not None:
-        return
+    if job.ending is None:
+        _withdraw(book, job, "cancelled", Missing(missing_reason(reason), detail=reason), reason)
+
+
+def absorb(book: Book, job: Job) -> None:
+    """Another's result says all of it."""
+    _withdraw(book, job, "completed_no_text", Missing("merged"), "merged")
+
+
+def _withdraw(book: Book, job: Job, status: FinalStatus, missing: Missing, reason: str) -> None:
     was_sent = job.phase in SENT or job.phase is Phase.WITHHELD
     if was_sent:
         book.cancel_on(job.node, job.job_id, reason)
@@ -49,8 +58,7 @@ def cancel(book: Book, job: Job, reason: str) -> None:
         book.emit(ev.LeaveQueue(job.job_id))
     pieces, job.inherited = job.inherited, []
     book.lane_of(job).give(pieces)
-    missing = Missing(missing_reason(reason), detail=reason)
-    ending = Ending("cancelled", missing, job.node.node_id if job.node else None)
+    ending = Ending(status, missing, job.node.node_id if job.node else None)
     if job.phase is Phase.GATED and job.attempt == 1:
         job.ending = ending
         book.lane_of(job).jobs.remove(job)

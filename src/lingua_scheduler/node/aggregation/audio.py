@@ -58,6 +58,7 @@ other languages repeat the same utterances, and get the same batches (equal span
 that recognition can be shared by span.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -81,6 +82,7 @@ from lingua_scheduler.node.aggregation.audio_events import (
     Refuse,
     SessionEnded,
     Span,
+    Taken,
     TimeReached,
     Unclaimed,
 )
@@ -316,8 +318,21 @@ class AudioAggregator:
             flight.batches = claims.batches + flight.batches
         self._flights.append(flight)
         if flight.owner is not None:
-            effects.append(Conclude(flight.owner, tuple(flight.batches), flight.merged, flight.carried))
+            taken = self._taken(flight.owner, flight.stretches)
+            effects.append(Conclude(flight.owner, tuple(flight.batches), flight.merged, flight.carried, taken))
         return effects
+
+    def _taken(self, owner: JobId, stretches: list[Stretch]) -> tuple[Taken, ...]:
+        """What the owner says that is not its own: of others, or sent in front of its own once more."""
+        job = self._jobs.get(owner)
+        assert job is not None, "an open job is never forgotten"
+        counts: Counter[JobId] = Counter()
+        for part in stretches:
+            is_own = part.origin == owner
+            counts[part.origin] += (
+                min(len(part.audio), max(0, job.own_start - part.start)) if is_own else len(part.audio)
+            )
+        return tuple(Taken(origin, count) for origin, count in counts.items() if count)
 
     def _on_job_reported(self, job_id: JobId) -> list[AudioEffect]:
         for flight in [flight for flight in self._flights if flight.owner == job_id]:

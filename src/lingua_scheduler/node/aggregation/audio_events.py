@@ -137,6 +137,19 @@ class Dismiss:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Audio of an earlier job that a result says; `job` is the reporting one for what was sent in front of its own."""
+
+    job: JobId
+    samples: int
+
+    @property
+    def ms(self) -> int:
+        """Rounded up."""
+        return -(-self.samples // SAMPLES_PER_MS)
+
+
+@dataclass(frozen=True, slots=True)
 class Conclude:
     """`job` reports the texts of `batches`, joined in this order; where all are blank its result is ASR_EMPTY.
 
@@ -149,6 +162,8 @@ class Conclude:
     merged: tuple[JobId, ...] = ()
     carried: int = 0
     """Samples at the end of the job's own audio that are kept for the session's next job, which owns them."""
+    taken: tuple[Taken, ...] = ()
+    """What of the text is not the job's own, by whose it was."""
 
     @property
     def carried_ms(self) -> int:

@@ -1,0 +1,140 @@
+"""A result says by itself whose audio is in it, whatever got lost on the way and whatever was expected.
+
+The simulation found what these tell (`tests/sim/test_seeds.py`); `test_properties.py` says it of any course of events.
+"""
+
+from typing import Any
+
+from lingua_scheduler.core.jobs import events as ev
+from lingua_scheduler.core.utterance import Missing, Tail
+from lingua_scheduler.protocol.node import TakenOver
+from tests.core.jobs.support import ES, MANUAL, TIMEOUT, A, B, World, job_id, monologue, request_next, samples, spec
+
+
+def took(index: int, ms: int) -> dict[str, Any]:
+    return {"taken_over": [TakenOver(job_id=job_id(index), ms=ms)]}
+
+
+NOTHING: dict[str, Any] = {"taken_over": []}
+
+
+def two_on_a() -> World:
+    """Ten seconds that the clock cut, and the two seconds behind them, both with A."""
+    world = monologue()
+    request_next(world)
+    world.select(A, 1)
+    return world
+
+
+def test_a_result_that_comes_before_the_one_whose_end_it_says():
+    """Seed 52: the end was left to the next but one, which said it too."""
+    world = two_on_a()
+    world.conclude(A, 1, **took(0, 3_000))
+    world.conclude(A, 0, carried_ms=3_000, **NOTHING)
+    assert world.machine.book.tails() == ()
+    assert set(world.freed()) == {0, 1}
+
+
+def test_an_attempt_goes_without_the_end_that_another_result_said():
+    """Seed 194: the result that left the end was lost with Redis's answers; its utterance was sent again, whole."""
+    world = two_on_a()
+    world.conclude(A, 1, **took(0, 3_000))
+    assert world.machine.book.tails() == (Tail(job_id(0), 0, ES, 48_000, None, is_said=True),)
+    world.lose(A)
+    world.again(B, 0)
+    sent = world.one(ev.SendAssign)
+    assert sent.audio == samples(0, 7_000)
+    assert sent.assign.is_manual_cut
+    world.conclude(B, 0, **NOTHING)
+    assert world.machine.is_idle
+
+
+def test_an_attempt_under_way_elsewhere_is_begun_anew_without_what_was_said():
+    world = two_on_a()
+    world.feed(ev.AssignFailed(job_id(0), 1, A.node_id, may_have_arrived=True))
+    world.again(B, 0)
+    world.result(A, 1, **took(0, 3_000))
+    assert [one.node for one in world.of(ev.SendCancel)] == [B]
+    world.again(B, 0)
+    assert world.one(ev.SendAssign).audio == samples(0, 7_000)
+
+
+def test_an_utterance_that_is_whole_in_a_later_result_has_merged():
+    """Seed 54: Redis lost the answer to an assignment that had arrived."""
+    world = World()
+    world.run(A, 0, ms=600, reason=TIMEOUT, start_ms=0)
+    world.request(1, ms=2_000, reason=MANUAL, start_ms=600)
+    world.select(A, 1)
+    world.feed(ev.AssignFailed(job_id(0), 1, A.node_id, may_have_arrived=True))
+    world.again(B, 0)
+    world.result(A, 1, **took(0, 600))
+    assert [(one.node, one.job_id) for one in world.of(ev.SendCancel)] == [(B, job_id(0))]
+    world.finish(0)
+    world.finish(1)
+    assert world.outcomes()[0] == Missing("merged")
+    assert world.machine.is_idle
+
+
+def test_a_node_that_spoke_of_an_attempt_has_it():
+    world = World()
+    world.run(A, 0, ms=600, reason=TIMEOUT)
+    world.hold(A)
+    assert not world.feed(ev.AssignFailed(job_id(0), 1, A.node_id, may_have_arrived=True))
+
+
+def test_what_a_result_does_not_say_the_next_one_does():
+    """Seed 122: the end was forgotten with an attempt that had taken it over, and was counted on all the same."""
+    world = monologue()
+    world.conclude(A, 0, carried_ms=3_000, **NOTHING)
+    request_next(world)
+    world.select(A, 1)
+    world.request(2, start_ms=12_000)
+    world.conclude(A, 1, **NOTHING)
+    world.select(B, 2)
+    assert world.one(ev.SendAssign).audio == samples(7_000, 10_000) + samples(12_000, 14_000)
+
+
+def test_what_a_result_does_not_say_is_said_by_its_own_job_where_nobody_follows():
+    world = monologue(carry_wait_ms=1_500)
+    world.result(A, 0, carried_ms=3_000, **NOTHING)
+    request_next(world)
+    world.finish(0)
+    world.select(A, 1)
+    world.result(A, 1, **NOTHING)
+    assert not world.of(ev.FinishJob)
+    world.pass_ms(1_500)
+    world.again(B, 1)
+    assert world.one(ev.SendAssign).audio == samples(7_000, 12_000)
+    world.conclude(B, 1, **took(1, 3_000))
+    assert world.machine.is_idle
+
+
+def test_a_result_with_words_that_were_told_before_is_not_used():
+    world = two_on_a()
+    world.request(2, start_ms=12_000)
+    world.select(A, 2)
+    world.conclude(A, 0, carried_ms=3_000, **NOTHING)
+    world.conclude(A, 1, **took(0, 3_000))
+    world.result(A, 2, **took(0, 3_000))
+    assert not world.of(ev.FinishJob)
+    world.again(B, 2)
+    assert world.one(ev.SendAssign).audio == samples(12_000, 14_000)
+    world.conclude(B, 2, **NOTHING)
+    assert world.machine.is_idle
+
+
+def test_an_adopted_job_that_was_never_sent_loses_what_another_said():
+    """Seed 38: the instance died between placing an attempt and sending it."""
+    world = World()
+    world.feed(ev.JobAdopted(spec(1, start_ms=10_000), 1, A, 10_000))
+    world.feed(ev.AudioRestored(1, spec(1, start_ms=10_000).utterance.audio))
+    left = spec(0, ms=10_000, start_ms=0).utterance
+    world.feed(ev.TailAdopted(Tail(job_id(0), 0, ES, 48_000, None), left))
+    world.request(2, start_ms=12_000)
+    world.select(A, 2)
+    world.conclude(A, 2, **took(0, 3_000))
+    world.lose(A)
+    world.again(B, 1)
+    assert world.one(ev.SendAssign).audio == samples(10_000, 12_000)
+    world.conclude(B, 1, **NOTHING)
+    assert world.machine.is_idle
