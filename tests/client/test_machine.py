@@ -165,8 +165,31 @@ def test_each_resume_uses_the_newest_token():
     assert at_ms is not None
     made.handle(ev.TimeReached(), at_ms)
 
-    resume = wire.SessionResume(session_id=SESSION_ID, resume_token="token-1", last_result_seq=0)
+    resume = wire.SessionResume(
+        session_id=SESSION_ID, resume_token="token-1", last_result_seq=0, acked_seq=-1, answered=[]
+    )
     assert said(made.handle(ev.SocketOpened(), at_ms)) == [resume]
+
+
+def test_who_comes_back_says_what_it_has_as_the_scheduler_may_have_lost_it():
+    """Redis lost its last writes: the next instance answered an utterance that its client had the result of."""
+    made = opened()
+    for audio in (b"one", b"two"):
+        made.handle(ev.AudioSpoken(audio, is_final=True), 0)
+    for index, speaker in ((0, SESSION_ID), (7, "another in the room")):
+        result = wire.MissingResult(
+            session_id=speaker, utterance_index=index, reason="no_speech", created_at_ms=0, result_seq=index + 1
+        )
+        made.handle(ev.MessageArrived(result), 0)
+    made.handle(ev.MessageArrived(wire.AudioAck(session_id=SESSION_ID, seq=0)), 0)
+    made.handle(LOST, 1000)
+    at_ms = made.next_deadline_ms()
+    assert at_ms is not None
+    made.handle(ev.TimeReached(), at_ms)
+
+    (resume,) = said(made.handle(ev.SocketOpened(), at_ms))
+    assert isinstance(resume, wire.SessionResume)
+    assert (resume.acked_seq, resume.answered) == (0, [0])
 
 
 def test_attempts_to_reconnect_grow_apart_and_end_with_the_window():

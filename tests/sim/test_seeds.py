@@ -50,6 +50,9 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "an assignment whose answer was lost had arrived, and its utterance was said with the next too": (54, ALL),
     "an end was forgotten with the attempt that had taken it over, and counted on": (122, ALL),
     "the empty result behind a real one overtook it": (186, ALL),
+    "the answer to a reading of the inbox was lost, and what came behind its entries overtook them": (83, ALL),
+    "an utterance was answered again, for Redis had lost that it was": (298, ALL),
+    "an utterance that its client had the answer of was told as lost": (313, ALL),
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

@@ -41,6 +41,8 @@ from lingua_scheduler.protocol.errors import ErrorCode
 DEAD_AFTER = 2.5
 ASKED_MAX = 64
 """What may be asked of rooms while there is no connection; of more the oldest is forgotten."""
+ANSWERED_TOLD = 64
+"""Utterances whose result was had, as told on resume: of those the scheduler may have lost, for Redis did."""
 _FATAL = frozenset(
     {ErrorCode.SESSION_CLOSED, ErrorCode.INVALID_SESSION, ErrorCode.UNAUTHORIZED, ErrorCode.INTERNAL_ERROR}
 )
@@ -96,6 +98,7 @@ class ClientMachine:
         self._asked: deque[Request] = deque(maxlen=ASKED_MAX)
         self._resume_token = ""
         self._last_result_seq = 0
+        self._answered: deque[int] = deque(maxlen=ANSWERED_TOLD)
         self._is_finishing = False
         self._close_sent = False
         self._retry_bound_ms = limits.first_retry_ms
@@ -181,6 +184,8 @@ class ClientMachine:
                     session_id=self._session_id,
                     resume_token=self._resume_token,
                     last_result_seq=self._last_result_seq,
+                    acked_seq=self._ring.acked_seq,
+                    answered=list(self._answered),
                     token=self._init.token,
                 )
             )
@@ -302,6 +307,8 @@ class ClientMachine:
             self._send(wire.ResultAck(session_id=self._session_id, result_seq=self._last_result_seq))
             if is_repeat:
                 return
+            if result.session_id == self._session_id:
+                self._answered.append(result.utterance_index)
         self._tell(result)
 
     def _on_error(self, error: wire.ErrorMessage, now_ms: int) -> None:

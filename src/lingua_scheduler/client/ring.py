@@ -53,6 +53,11 @@ class Ring:
         """The seq that the next spoken chunk gets."""
         return self._next_seq
 
+    @property
+    def acked_seq(self) -> int:
+        """The newest chunk that is forgotten; -1: none."""
+        return self._next_seq - len(self._chunks) - 1
+
     def add(self, audio: bytes, *, is_final: bool, spoken_at_ms: int) -> None:
         chunk = Chunk(self._next_seq, audio, is_final, spoken_at_ms)
         self._next_seq += 1

@@ -202,6 +202,10 @@ class SessionResume(Wire, tag="session_resume", frozen=True, kw_only=True):
     """From `session_init_ack`, or the last `session_resume_ack`: each serves once."""
     last_result_seq: Int
     """The last result that has arrived."""
+    acked_seq: Int | None = None
+    """The client has forgotten its audio up to there, as it was acknowledged."""
+    answered: list[Int] | None = None
+    """The client's newest results: the indices of its own utterances that were answered."""
     token: str | None = None
     """As in `session_init`; it may have expired meanwhile."""
 

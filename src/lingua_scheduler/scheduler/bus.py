@@ -274,10 +274,14 @@ class Bus:
         self._reading = self._context.scope.start(self._read(), "inbox")
 
     async def _read(self) -> None:
+        has_arrived = True
         while True:
             try:
-                await self._handle_all(await self._inbox.read())
+                # Where an answer was lost, its entries come first: what was published behind them must not overtake.
+                await self._handle_all(await (self._inbox.read() if has_arrived else self._inbox.unfinished()))
+                has_arrived = True
             except StoreError as error:
+                has_arrived = False
                 # Redis away, or back without our inbox: wait a little, make it anew.
                 _log.warning("inbox not read", cause=str(error))
                 self._context.health.failed(str(error))

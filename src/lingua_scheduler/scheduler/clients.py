@@ -9,6 +9,8 @@ import asyncio
 from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
 from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.session import events as session
+from lingua_scheduler.core.session.numbers import NUMBER_MAX
+from lingua_scheduler.core.session.record import Known
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
@@ -49,6 +51,10 @@ _CHUNKS = (wire.AudioChunk, codec.BinaryChunk)
 
 class _SilenceError(Exception):
     """A frame does not count, and its sender knows why."""
+
+
+ANSWERED_MAX = 256
+"""Of what a client says that it has; clients of ours name 64."""
 
 
 class ClientConnection:
@@ -288,7 +294,9 @@ class ClientConnection:
         self._check_pace()
         grant = self._admit(message.token, resumes=True)
         holder = grant.tenant_id if grant is not None else ""
-        actor, token = await self._sessions.resumes.resume(SessionId(message.session_id), message.resume_token, holder)
+        session_id = SessionId(message.session_id)
+        resume = self._sessions.resumes.resume
+        actor, token = await resume(session_id, message.resume_token, holder, _known(message))
         self._attach(actor, await self._sessions.shares.allowances.of(grant))
         actor.post(session.Resumed(message.last_result_seq, token))
         await self._sessions.rooms.adopt(actor)
@@ -329,6 +337,15 @@ class ClientConnection:
             self._check_languages(message.preferred_lang, getattr(message, "src_lang", None))
         self._actor.post(session.RoomAsked())
         await self._sessions.rooms.desk.handle(self._actor, message, self._address)
+
+
+def _known(message: wire.SessionResume) -> Known | None:
+    """None from a client that does not tell."""
+    if message.acked_seq is None or message.answered is None:
+        return None
+    # Whoever claims numbers that cannot be only harms its own session.
+    answered = frozenset(one for one in message.answered[-ANSWERED_MAX:] if 0 <= one <= NUMBER_MAX)
+    return Known(message.last_result_seq, min(message.acked_seq, NUMBER_MAX), answered)
 
 
 def _languages(message: wire.SessionInit | wire.UtteranceMessage) -> list[str | None]:

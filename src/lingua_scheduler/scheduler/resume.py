@@ -18,6 +18,7 @@ import msgspec
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.faults import classify
 from lingua_scheduler.core.session import events as session
+from lingua_scheduler.core.session.record import Known, corrected
 from lingua_scheduler.core.utterance import JobSpec, Outcome, Tail, Translated, Written
 from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import ErrorCode, PeerError
@@ -57,12 +58,14 @@ class Resumes:
         """Jobs of peers on nodes here."""
         return self._bus.remote_jobs
 
-    async def resume(self, session_id: SessionId, token: str, holder: str = "") -> tuple[SessionActor, str]:
+    async def resume(
+        self, session_id: SessionId, token: str, holder: str = "", known: Known | None = None
+    ) -> tuple[SessionActor, str]:
         """The session behind a resume token, and the token that replaces it. PeerError where there is none.
 
         Each token serves once; but the reply may be lost with the connection, so the token it answered stays good until
         the first message on the connection that it opened. `holder` is the tenant of whoever asks: a session of
-        another is unknown to it.
+        another is unknown to it. `known`: what the client says that it has.
         """
         fresh = new_resume_token()
         me = self._context.instance_id
@@ -82,7 +85,7 @@ class Resumes:
         elif actor is not None and actor.record is not None and claim.previous == me:
             actor.record.epoch = claim.epoch
         else:
-            actor = await self._take_over(session_id, claim, fresh)
+            actor = await self._take_over(session_id, claim, fresh, known)
         actor.used_token, actor.resume_token = token, fresh
         if actor.record is not None:
             actor.record.tokens(fresh, token)
@@ -101,9 +104,9 @@ class Resumes:
 
     # ------------------------------------------------------------------------------- from another instance
 
-    async def _take_over(self, session_id: SessionId, claim: Claim, fresh: str) -> SessionActor:
+    async def _take_over(self, session_id: SessionId, claim: Claim, fresh: str, known: Known | None) -> SessionActor:
         try:
-            actor, specs, tails = self._build(claim, fresh)
+            actor, specs, tails = self._build(claim, fresh, known)
         except (msgspec.DecodeError, msgspec.ValidationError, KeyError) as error:
             _log.error("session record not understood", session=session_id, cause=repr(error))
             raise PeerError(ErrorCode.INVALID_SESSION, REFUSAL) from error
@@ -134,7 +137,9 @@ class Resumes:
             self._context.scope.start(self._look_for_reports(claim.previous, actor), "look-for-reports")
         return actor
 
-    def _build(self, claim: Claim, fresh: str) -> tuple[SessionActor, list[JobSpec], tuple[Tail, ...]]:
+    def _build(
+        self, claim: Claim, fresh: str, known: Known | None
+    ) -> tuple[SessionActor, list[JobSpec], tuple[Tail, ...]]:
         """A session at rest where the record says it stood, its open jobs, and what was left for others to say."""
         opening = decode_opening(claim.fields["opening"])
         state = decode_state(claim.fields["state"])
@@ -150,6 +155,9 @@ class Resumes:
                 sent.append(msgspec.structs.replace(message, result_seq=number))
             else:
                 sent.clear()  # a hole can only be where Redis lost something: what lies before it is lost too
+        if known is not None:
+            state = corrected(state, known)
+            sent = [one for one in sent if (one.result_seq or 0) > known.last_result_seq]
         specs = actor.machine.restore(state, sent, self._context.clock.now_ms())
         return actor, specs, state.tails
 

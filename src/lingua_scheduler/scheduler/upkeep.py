@@ -156,7 +156,8 @@ class Upkeep:
         store = self._context.store
         if count % PRESENCE_ROUNDS == 0 and self._presence is not None:
             await store.instances.announce(self._presence)
-            await self._sessions.renew_records()
+            # A Redis that was away may be one that had not read the last writes.
+            await self._sessions.renew_records(whole=not self._context.health.is_up)
         if count % REAP_ROUNDS == 0:
             await self._reap()
         if has_news or count % PICTURE_ROUNDS == 0:

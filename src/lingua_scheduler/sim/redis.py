@@ -74,7 +74,7 @@ class SimRedis:
         self.asked = 0
         self.observe: Callable[[object], None] = lambda _reply: None
         """Told of each reply as it is made."""
-        self.waiters: dict[InstanceId, asyncio.Future[None]] = {}
+        self.waiters: dict[InstanceId, asyncio.Future[StoreError | None]] = {}
         self._last: dict[Process, tuple[int, int]] = {}
         self.data = self._empty()
 
@@ -90,14 +90,14 @@ class SimRedis:
         return copy.deepcopy(self.data)
 
     def fail_over(self, to: Data) -> None:
-        """The replica takes over with what it has."""
+        """The replica takes over with what it has. Connections to the one before are gone."""
         self.data = to
-        self.wake_readers()
+        self.wake_readers(StoreError("connection lost", may_have_happened=False))
 
-    def wake_readers(self) -> None:
+    def wake_readers(self, fault: StoreError | None = None) -> None:
         for waiter in list(self.waiters.values()):
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(fault)
 
     def ask(self, process: Process, call: Callable[[], Any]) -> "asyncio.Future[Any]":
         """The reply, or StoreError. Calls of one process are done in order, and answered in order."""
@@ -381,8 +381,10 @@ class SimInbox:
         loop = self._redis.loop
         waiter = self._redis.waiters[self._me]
         handle = loop.call_in(self._process, max(0, deadline_ms - loop.now_ms), _answer, waiter, None, None)
-        await waiter
+        fault = await waiter
         handle.cancel()
+        if fault is not None:
+            raise fault
 
     def _take_unread(self) -> list[Entry] | None:
         """In one step with finding nothing, the reader begins to wait: no entry slips in between."""

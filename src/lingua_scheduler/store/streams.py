@@ -115,7 +115,7 @@ class Inbox:
         return await self._claim(self._me)
 
     async def unfinished(self) -> list[Entry]:
-        """What this instance read and has not said `done` to, however short a time ago: for its stop."""
+        """What this instance read and has not said `done` to, however short a time ago."""
         config = self._config
         words = (
             "XREADGROUP", "GROUP", config.group, self._me, "COUNT", config.maxlen,

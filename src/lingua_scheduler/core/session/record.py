@@ -3,7 +3,7 @@
 The audio is not in it: the client has what is not concluded, and sends it again (`rebuilding.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lingua_scheduler.core.utterance import AudioFormat, FinalizeReason, Speaker, Tail
 from lingua_scheduler.protocol.ids import GroupId, Language, SessionId
@@ -70,3 +70,38 @@ class SessionState:
     heard: tuple[HeardSpeaker, ...] = ()
     tails: tuple[Tail, ...] = ()
     """What the jobs know and the session does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the client of a session knows by itself: it outlives writes that Redis lost."""
+
+    last_result_seq: int
+    acked_seq: int
+    """Up to there the audio is concluded: the client was told so."""
+    answered: frozenset[int]
+    """Its own utterances of which it has the result, the newest ones."""
+
+
+def corrected(state: SessionState, known: Known) -> SessionState:
+    """The state with what the client had after it was written: nothing of that is open, or to be numbered again."""
+    open_ = tuple(_without_own(one, known) for one in state.open if not _is_concluded(one, known))
+    left = {one.index for one in open_}
+    return replace(
+        state,
+        index_highest=max(state.index_highest, *known.answered, -1),
+        sealed_seq=max(state.sealed_seq, known.acked_seq),
+        last_result_seq=max(state.last_result_seq, known.last_result_seq),
+        open=open_,
+        tails=tuple(tail for tail in state.tails if tail.index in left),
+    )
+
+
+def _is_concluded(one: OpenUtterance, known: Known) -> bool:
+    return one.first_seq is not None and one.last_seq <= known.acked_seq
+
+
+def _without_own(one: OpenUtterance, known: Known) -> OpenUtterance:
+    if one.index not in known.answered:
+        return one
+    return replace(one, places=tuple(place for place in one.places if place.recipients is not None))

@@ -32,6 +32,7 @@
 import { Ring } from "./ring.js";
 
 const DEAD_AFTER = 2.5;
+const ANSWERED_TOLD = 64;
 const FATAL = new Set(["SESSION_CLOSED", "INVALID_SESSION", "UNAUTHORIZED", "INTERNAL_ERROR"]);
 const WAITING = new Set(["dialling", "opening", "away", "redialling", "resuming"]);
 
@@ -56,6 +57,7 @@ export class SessionMachine {
   #effects = [];
   #resumeToken = "";
   #lastResultSeq = 0;
+  #answered = []; // the newest utterances whose result was had: the scheduler may have lost them, where Redis did
   #isFinishing = false;
   #isCloseSent = false;
   #retryBoundMs;
@@ -173,6 +175,8 @@ export class SessionMachine {
         session_id: this.ack.session_id,
         resume_token: this.#resumeToken,
         last_result_seq: this.#lastResultSeq,
+        acked_seq: this.#ring.ackedSeq,
+        answered: [...this.#answered],
         ...(this.#init.token && { token: this.#init.token }),
       });
     }
@@ -289,6 +293,8 @@ export class SessionMachine {
       this.#lastResultSeq = Math.max(this.#lastResultSeq, seq);
       this.#send({ type: "result_ack", session_id: this.ack.session_id, result_seq: this.#lastResultSeq });
       if (isRepeat) return;
+      if (result.session_id === this.ack.session_id) this.#answered.push(result.utterance_index);
+      if (this.#answered.length > ANSWERED_TOLD) this.#answered.shift();
     }
     this.#tell("message", { message: result });
   }

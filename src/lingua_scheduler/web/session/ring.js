@@ -30,6 +30,11 @@ export class Ring {
     return this.#chunks.length;
   }
 
+  // The newest chunk that is forgotten; -1: none.
+  get ackedSeq() {
+    return this.#nextSeq - this.#chunks.length - 1;
+  }
+
   add(audio, isFinal, spokenAtMs) {
     this.#chunks.push({ seq: this.#nextSeq++, audio, isFinal, spokenAtMs });
     this.#bytes += CHUNK_BYTES + audio.length;
