@@ -12,12 +12,12 @@ import select
 import socket
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from lingua_scheduler.bench import frames
+from lingua_scheduler.bench.connections import Client, Node, dialled, first_frame, shake
 from lingua_scheduler.bench.histogram import Histogram
 from lingua_scheduler.bench.machine import allow_sockets, clock_s, cpu_s
 from lingua_scheduler.bench.peers import registration
@@ -27,13 +27,11 @@ from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
 from lingua_scheduler.protocol.audio import join_packets
 
-_READ_BYTES = 1 << 18
 _AT_ONCE = 50
 _BATCH = 32
 """Chunks that are sent before sockets are looked at again."""
 _HEARTBEAT_S = 15.0
 _SETTLE_S = 3.0
-_CONNECT_S = 20.0
 _SILK_20_MS = bytes([9 << 3])
 
 
@@ -63,78 +61,6 @@ class _Trouble(msgspec.Struct):
 _trouble = msgspec.json.Decoder(_Trouble)
 _about = msgspec.json.Decoder(_About)
 _ack = msgspec.json.Decoder(wire.SessionInitAck)
-
-
-class Peer:
-    """One connection; never waits."""
-
-    def __init__(self, sock: socket.socket, poll: select.epoll) -> None:
-        self.sock = sock
-        self._poll = poll
-        self._incoming = frames.Incoming()
-        self._unsent = bytearray()
-        self.is_closed = False
-
-    def send(self, data: bytes | bytearray) -> None:
-        if self.is_closed:
-            return
-        if self._unsent:
-            self._unsent += data
-            return
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.is_closed = True
-            return
-        if sent < len(data):
-            self._unsent += data[sent:]
-            self._poll.modify(self.sock, select.EPOLLIN | select.EPOLLOUT)
-
-    def flush(self) -> None:
-        data, self._unsent = self._unsent, bytearray()
-        self._poll.modify(self.sock, select.EPOLLIN)
-        self.send(data)
-
-    def read(self) -> Iterator[bytes]:
-        """Text and binary frames that have come; pings are answered here."""
-        try:
-            data = self.sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.is_closed = True
-            self._poll.unregister(self.sock)
-            return
-        for kind, payload in self._incoming.feed(data):
-            if kind == frames.PING:
-                self.send(frames.masked(frames.PONG, payload))
-            elif kind in (frames.TEXT, frames.BINARY):
-                yield payload
-
-
-class Client(Peer):
-    """A speaker: where it is in its sentence follows from the time."""
-
-    def __init__(self, sock: socket.socket, poll: select.epoll) -> None:
-        super().__init__(sock, poll)
-        self.session_id = ""
-        self.chunk: frames.Chunk
-        self.seq = -1
-        self.finals = 0
-        self.due_s: dict[int, float] = {}
-        """When the last chunk of each sentence that is on its way was due."""
-
-
-class Node(Peer):
-    """Answers what it is given."""
-
-    def __init__(self, sock: socket.socket, poll: select.epoll) -> None:
-        super().__init__(sock, poll)
-        self.node_id = ""
 
 
 class Load:
@@ -168,11 +94,8 @@ class Load:
             self._open_sessions(min(left, _AT_ONCE))
             left -= _AT_ONCE
 
-    def _dial(self, path: str) -> socket.socket:
-        sock = socket.create_connection((self.plan.host, self.plan.port), _CONNECT_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.sendall(frames.handshake(path, f"{self.plan.host}:{self.plan.port}"))
-        return sock
+    def _dialled(self, path: str) -> socket.socket:
+        return dialled(self.plan.host, self.plan.port, path)
 
     def _add(self, peer: Client | Node) -> None:
         peer.sock.setblocking(False)
@@ -180,12 +103,12 @@ class Load:
         self._poll.register(peer.sock, select.EPOLLIN)
 
     def _register(self, number: int) -> Node:
-        node = Node(self._dial("/ws/node"), self._poll)
-        _shake(node.sock)
+        node = Node(self._dialled("/ws/node"), self._poll)
+        shake(node.sock)
         node.node_id = f"bench-{number}"
         said = codec.encode(registration(node.node_id, [PAIR], self.plan.capacity, binary_audio=True))
         node.sock.sendall(frames.masked(frames.TEXT, said))
-        _first_frame(node.sock)
+        first_frame(node.sock)
         self._add(node)
         self._beat(node)
         self._beats.append((clock_s() + _HEARTBEAT_S * (number + 1) / self.plan.nodes, node))
@@ -197,12 +120,12 @@ class Load:
             audio_format="opus" if self.plan.frames == "opus" else "pcm16", binary=self.plan.frames != "json",
         )  # fmt: skip
         said = frames.masked(frames.TEXT, codec.encode(opening))
-        made = [Client(self._dial("/ws/session"), self._poll) for _ in range(count)]
+        made = [Client(self._dialled("/ws/session"), self._poll) for _ in range(count)]
         for client in made:
-            _shake(client.sock)
+            shake(client.sock)
             client.sock.sendall(said)
         for client in made:
-            client.session_id = _ack.decode(_first_frame(client.sock)).session_id
+            client.session_id = _ack.decode(first_frame(client.sock)).session_id
             kind = frames.JsonChunk if self.plan.frames == "json" else frames.BinaryChunk
             client.chunk = kind(client.session_id, self._audio)
             self._sessions[client.session_id] = client
@@ -276,11 +199,13 @@ class Load:
         return begin <= due < end
 
     def _on_readable(self, peer: Client | Node) -> None:
-        for payload in peer.read():
+        for is_text, payload in peer.read():
             if isinstance(peer, Client):
                 self._on_client_frame(peer, payload)
-            else:
-                self._on_node_frame(peer, payload)
+            elif not is_text:
+                self._on_job(peer, payload)
+            elif payload.startswith(b'{"type":"error"'):
+                self.errors["node refused"] += 1
         if peer.is_closed:
             self.errors["closed"] += 1
 
@@ -302,14 +227,9 @@ class Load:
         elif kind in (b"error", b"missing_result", b"backpressure", b"goaway"):
             self.errors[_trouble.decode(payload).told()] += 1
 
-    def _on_node_frame(self, node: Node, payload: bytes) -> None:
-        if payload[:1] == b"{":
-            if payload.startswith(b'{"type":"error"'):
-                self.errors["node refused"] += 1
-            return
+    def _on_job(self, node: Node, payload: bytes) -> None:
         now = clock_s()
-        size = int.from_bytes(payload[:4], "little")
-        header = payload[4 : 4 + size]
+        header = payload[4 : 4 + int.from_bytes(payload[:4], "little")]
         if not header.startswith(b'{"type":"job_assign"'):
             return
         about = _about.decode(header)
@@ -360,28 +280,6 @@ def _audio(plan: Plan) -> bytes:
     if plan.frames == "opus":
         return join_packets([_SILK_20_MS + frames.random_pcm(2)[:59]] * (plan.chunk_ms // 20))
     return frames.random_pcm(plan.chunk_ms)
-
-
-def _shake(sock: socket.socket) -> None:
-    """Read the answer to a handshake, and no byte beyond it."""
-    told = b""
-    while not told.endswith(b"\r\n\r\n"):
-        byte = sock.recv(1)
-        if not byte:
-            break
-        told += byte
-    if b" 101 " not in told[:16]:
-        raise ConnectionError(f"not let in: {told[:60]!r}")
-
-
-def _first_frame(sock: socket.socket) -> bytes:
-    """The payload of the first frame; the server says nothing behind it by itself."""
-    incoming = frames.Incoming()
-    while data := sock.recv(_READ_BYTES):
-        for kind, payload in incoming.feed(data):
-            if kind in (frames.TEXT, frames.BINARY):
-                return payload
-    raise ConnectionError("closed before its first word")
 
 
 def _say(word: str) -> None:

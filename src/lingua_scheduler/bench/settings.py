@@ -37,7 +37,7 @@ class Settings:
         plan = Plan(
             host=server.host, port=server.port, sessions=self.sessions, frames=self.frames,
             sentence_ticks=sentence_ticks, pause_ticks=round(sentence_ticks * (1 / self.duty - 1)),
-            nodes=self.nodes, capacity=max(4, 2 * self.sessions // max(1, self.nodes)), service_ms=self.service_ms,
+            nodes=self.nodes, service_ms=self.service_ms,
             reply_bytes=self.reply_bytes, seconds=self.seconds,
         )  # fmt: skip
         return msgspec.structs.replace(plan, **changes)

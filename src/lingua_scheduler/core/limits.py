@@ -19,9 +19,10 @@ class Bucket:
 
     def take(self, amount: float, now_ms: int) -> int:
         """Takes it whatever is left; the milliseconds until the debt is paid, 0 where there is none."""
-        self._left = min(self._burst, self._left + (now_ms - self._seen_ms) * self._rate_per_ms) - amount
+        left = self._left + (now_ms - self._seen_ms) * self._rate_per_ms
+        self._left = left = (left if left < self._burst else self._burst) - amount  # noqa: FURB136 - taken for each frame
         self._seen_ms = now_ms
-        return 0 if self._left >= 0 else int(-self._left / self._rate_per_ms) + 1
+        return 0 if left >= 0 else int(-left / self._rate_per_ms) + 1
 
     def take_if(self, amount: float, now_ms: int) -> int:
         """Takes it only where it is there; else the milliseconds until it is."""

@@ -39,8 +39,7 @@ _AUDIO_FLAGS = struct.Struct("<BB")
 _HEADER_LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class BinaryChunk:
+class BinaryChunk(msgspec.Struct, frozen=True):
     """Audio, or the final, of a client that speaks binary frames."""
 
     session_id: str
@@ -84,6 +83,8 @@ def decode_client(frame: str | bytes) -> ClientMessage | BinaryChunk | BinaryPin
     if not isinstance(frame, str):
         return _decode_client_binary(frame)
     message = _decode(_client_decoder, frame)
+    if type(message) is AudioChunk:  # nearly all of them
+        return message
     if isinstance(message, WebrtcOffer | WebrtcAnswer | WebrtcIce):
         signal = message.candidate if isinstance(message, WebrtcIce) else message.sdp
         if not is_plain(signal):

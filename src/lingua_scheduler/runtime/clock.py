@@ -10,10 +10,19 @@ def stopwatch_s() -> float:
 
 
 class Clock:
-    """`now_ms` never goes back and is what machines are given; `wall_ms` is UTC and only for showing and stamping."""
+    """`now_ms` never goes back and is what machines are given; `wall_ms` is UTC and only for showing and stamping.
+
+    The time is that of the loop in which it was first asked for: to look the loop up costs as much as its clock, and
+    frames ask several times each.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def now_ms(self) -> int:
-        return int(asyncio.get_running_loop().time() * 1000)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return int(loop.time() * 1000)
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -54,8 +54,8 @@ class Driver(Generic[E, F]):
         self._is_busy = False
         self._is_stopped = False
         self._wake_ms: int | None = None
-        # Names only: the events of a speaker hold audio and text, which must neither be kept nor logged.
-        self._story: deque[tuple[int, str, str]] = deque(maxlen=STORY_LENGTH)
+        # Kinds only: the events of a speaker hold audio and text, which must neither be kept nor logged.
+        self._story: deque[tuple[int, type, tuple[type, ...] | Exception]] = deque(maxlen=STORY_LENGTH)
 
     @property
     def is_stopped(self) -> bool:
@@ -63,11 +63,14 @@ class Driver(Generic[E, F]):
 
     def post(self, event: E) -> None:
         """Hand in an event; ignored once stopped."""
-        self._waiting.append(event)
         if self._is_busy:
+            self._waiting.append(event)
+            return
+        if self._is_stopped:
             return
         self._is_busy = True
         try:
+            self._handle(event)
             while self._waiting and not self._is_stopped:
                 self._handle(self._waiting.popleft())
         finally:
@@ -82,18 +85,18 @@ class Driver(Generic[E, F]):
 
     def story(self) -> list[str]:
         """The last events that had effects, one line each: milliseconds, event, effects."""
-        return [f"{at_ms} {event}: {effects}" for at_ms, event, effects in self._story]
+        return [f"{at_ms} {event.__name__}: {_told(effects)}" for at_ms, event, effects in self._story]
 
     def _handle(self, event: E) -> None:
         now_ms = self._clock.now_ms()
         try:
             effects = self._machine.handle(event, now_ms)
             if effects:
-                self._story.append((now_ms, type(event).__name__, " ".join(type(e).__name__ for e in effects)))
+                self._story.append((now_ms, type(event), tuple(map(type, effects))))
                 for effect in effects:
                     self._perform(effect)
         except Exception as error:  # noqa: BLE001 - a bug in one machine must end that machine only, loudly
-            self._story.append((now_ms, type(event).__name__, repr(error)))
+            self._story.append((now_ms, type(event), error))
             self.stop()
             self._crashed(error, self.story())
 
@@ -112,3 +115,7 @@ class Driver(Generic[E, F]):
             self.post(self._time_reached)
         else:
             self._watch_deadline()
+
+
+def _told(effects: tuple[type, ...] | Exception) -> str:
+    return repr(effects) if isinstance(effects, Exception) else " ".join(kind.__name__ for kind in effects)

@@ -100,7 +100,8 @@ class Reading:
 
     def frame(self, size: int, now_ms: int) -> int:
         """Milliseconds to wait before the next frame is read."""
-        return max(self._frames.take(1, now_ms), self._bytes.take(size, now_ms))
+        frames_ms, bytes_ms = self._frames.take(1, now_ms), self._bytes.take(size, now_ms)
+        return frames_ms if frames_ms > bytes_ms else bytes_ms  # noqa: FURB136 - taken for each frame
 
 
 class Pace(Reading):

@@ -126,12 +126,14 @@ class SessionActor:
 
     def post(self, event: session.SessionEvent) -> None:
         self.session.post(event)
-        if isinstance(event, session.LineArrived) and self._ahead is not None and self.client is None:
-            self._ahead.write()
-        if isinstance(event, session.ResultsAcked) and self.record is not None:
+        if isinstance(event, session.ChunkArrived):
+            if self._jobs_machine.awaits_audio and self.machine.is_collecting:
+                self.jobs.post(job.AudioContinued())
+        elif isinstance(event, session.LineArrived):
+            if self._ahead is not None and self.client is None:
+                self._ahead.write()
+        elif isinstance(event, session.ResultsAcked) and self.record is not None:
             self.record.acknowledged()
-        if self._jobs_machine.awaits_audio and isinstance(event, session.ChunkArrived) and self.machine.is_collecting:
-            self.jobs.post(job.AudioContinued())
 
     def report(self, node_id: NodeId, report: JobReport) -> None:
         """A node spoke of a job of this session; `node_id` is its connection's, not the message's."""

@@ -6,6 +6,8 @@ imperative and are performed by the shell in the order given.
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from lingua_scheduler.core.utterance import Audience, AudioFormat, JobSpec, Outcome, Speaker, Written
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import JobId, Language, NodeId, SessionId
@@ -14,9 +16,11 @@ from lingua_scheduler.protocol.messages import MissingResult, ServerMessage, Tra
 # ------------------------------------------------------------------------------------------- from the client
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkArrived:
-    """A piece of audio, the final, or both. `audio` is empty on an empty final."""
+class ChunkArrived(msgspec.Struct, frozen=True):
+    """A piece of audio, the final, or both. `audio` is empty on an empty final.
+
+    A struct, as it is made for each frame: a frozen dataclass takes five times as long to fill.
+    """
 
     seq: int
     audio: bytes
