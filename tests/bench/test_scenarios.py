@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lingua_scheduler.bench import sessions
+from lingua_scheduler.bench import memory, placement, rooms, sessions
 from lingua_scheduler.bench.scenarios import SCENARIOS
 from lingua_scheduler.bench.settings import Settings
 from lingua_scheduler.cli import bench
@@ -41,3 +41,18 @@ def test_bad_input_is_told_in_one_line(words: list[str], capsys: pytest.CaptureF
 
 def test_the_command_line_offers_what_there_is():
     assert set(bench.NAMES) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("scenario", ["dispatch", "rooms", "memory", "placement", "resume"])
+async def test_every_scenario_loses_nothing_and_tells_its_figures(scenario: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rooms, "SENTENCES", 2)
+    monkeypatch.setattr(memory, "SPOKEN_S", 0.5)
+    monkeypatch.setattr(placement, "BATCHES", 2)
+    settings = Settings(sessions=16, rounds=1, seconds=1.0, rate=20, nodes=12, service_ms=20)
+
+    report = await SCENARIOS[scenario](settings)
+
+    assert not report.errors
+    assert all(one.value > 0 for one in report.figures)
+    assert all(one.values["count"] for one in report.latencies)
+    assert report.figures or report.latencies

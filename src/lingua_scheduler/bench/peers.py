@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
@@ -16,6 +17,7 @@ from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
 
 Pair = tuple[str, str]
+M = TypeVar("M")
 
 
 def registration(
@@ -121,6 +123,16 @@ class ClientAgent:
             session_id=self.session_id, seq=self._seq, is_final=True, payload=codec.encode_audio(audio)
         )
         await self.ws.send_str(codec.encode(chunk).decode())
+
+    async def say(self, message: wire.Wire) -> None:
+        await self.ws.send_str(codec.encode(message).decode())
+
+    async def read(self, kind: type[M]) -> M:
+        """The next message of this kind; what comes before it is dropped."""
+        while True:
+            message = codec.decode_server(await self.ws.receive_str())
+            if isinstance(message, kind):
+                return message
 
     async def outcomes(self) -> AsyncGenerator[wire.TranslationResult | wire.MissingResult]:
         """Results and announced gaps as they come."""

@@ -99,15 +99,15 @@ def latency(name: str, counted: Histogram, targets: dict[str, float] | None = No
 
 def figure_line(figure: Figure) -> str:
     """`frame, JSON 21.4 µs (19.8–25.0 in 5 rounds), floor 14.1, × 1.52 (target × 2.0: met)`."""
-    told = f"{figure.name:34} {_number(figure.value)} {figure.unit}"
+    told = f"{figure.name:34} {shown(figure.value)} {figure.unit}"
     if figure.rounds > 1:
-        told += f" ({_number(figure.low)}–{_number(figure.high)} in {figure.rounds} rounds)"
+        told += f" ({shown(figure.low)}–{shown(figure.high)} in {figure.rounds} rounds)"
     if figure.floor is not None:
-        told += f", floor {_number(figure.floor)}"
+        told += f", floor {shown(figure.floor)}"
     if figure.ratio is not None:
         told += f", × {figure.ratio:.2f}"
     limits = [f"× {figure.ratio_target}"] if figure.ratio_target is not None else []
-    limits += [f"{_number(figure.target)} {figure.unit}"] if figure.target is not None else []
+    limits += [f"{shown(figure.target)} {figure.unit}"] if figure.target is not None else []
     if limits:
         told += f" (target {', '.join(limits)}: {'met' if figure.is_met else 'missed'})"
     return told
@@ -126,5 +126,6 @@ def latency_line(latency: Latency) -> str:
     return told
 
 
-def _number(value: float) -> str:
+def shown(value: float) -> str:
+    """Three digits, or all that there are."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

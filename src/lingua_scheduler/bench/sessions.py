@@ -4,11 +4,14 @@ First frames alone, in rounds that alternate between the scheduler, the floor an
 comes to an end. Then speech as it is, sentences with finals that nodes answer: what dispatch costs beside the frames.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 from lingua_scheduler.bench.histogram import Histogram
 from lingua_scheduler.bench.plan import FrameKind
 from lingua_scheduler.bench.report import Report, figure, latency
 from lingua_scheduler.bench.settings import Settings
-from lingua_scheduler.bench.stand import Measured, Redis, Stand
+from lingua_scheduler.bench.stand import Measured, Redis, Server, Stand
 
 FRAMES_S = 4.0
 """Of a round of frames alone: no utterance reaches its greatest length."""
@@ -27,12 +30,19 @@ async def run(settings: Settings) -> Report:
     return report
 
 
-async def frame_rounds(stand: Stand, redis: Redis, settings: Settings) -> dict[str, list[Measured]]:
+async def frame_rounds(
+    stand: Stand, redis: Redis, settings: Settings, *, with_limit: bool = True
+) -> dict[str, list[Measured]]:
     """Everybody speaks, nobody comes to an end; by server. Each round begins with another one.
 
     A server serves one round only: a scheduler whose clients have gone has work with what they left.
     """
-    starts = {"scheduler": lambda: stand.scheduler(redis), "floor": stand.floor, "limit": stand.limit}
+    starts: dict[str, Callable[[], AbstractAsyncContextManager[Server | None]]] = {
+        "scheduler": lambda: stand.scheduler(redis),
+        "floor": stand.floor,
+    }
+    if with_limit:
+        starts["limit"] = stand.limit
     measured: dict[str, list[Measured]] = {name: [] for name in starts}
     for number in range(settings.rounds):
         turn = number % len(starts)
@@ -51,7 +61,7 @@ async def _frames_alone(stand: Stand, redis: Redis, settings: Settings, report: 
     path = figure("CPU of a frame", "µs", costs["scheduler"], costs["floor"])
     path.ratio_target = RATIO_TARGETS[settings.frames]
     report.figures.append(path)
-    if costs["limit"]:
+    if costs.get("limit"):
         report.figures.append(figure("floor (aiohttp, decode, append)", "µs", costs["floor"], costs["limit"]))
         report.figures.append(figure("limit (epoll loop in C)", "µs", costs["limit"]))
     for measured in rounds.values():
@@ -79,7 +89,7 @@ def add_speech(report: Report, measured: Measured) -> None:
         figure("CPU, all of it, per frame", "µs", [measured.cpu_us_per_frame]),
         figure("CPU, all of it, per utterance", "µs", [measured.cpu_us_per_utterance]),
         figure("CPU of Redis per utterance", "µs", [measured.redis.cpu_s / count * 1e6]),
-        figure("scripts run per utterance", "", [measured.redis.calls.get("evalsha", 0) / count]),
+        figure("Redis round trips per utterance", "", [measured.redis.reads / count]),
     ]
     report.notes.append(
         f"{outcome.frames:,} frames and {outcome.utterances:,} utterances in {outcome.seconds:g} s; the load used "

@@ -41,3 +41,9 @@ class Settings:
             reply_bytes=self.reply_bytes, seconds=self.seconds,
         )  # fmt: skip
         return msgspec.structs.replace(plan, **changes)
+
+    def utterance_plan(self, server: Server, speech_ms: int) -> Plan:
+        """Sentences of one chunk, so many a second from all sessions together."""
+        return self.plan(
+            server, sentence_ticks=1, pause_ticks=0, chunk_ms=speech_ms, tick_ms=self.sessions / self.rate * 1000
+        )

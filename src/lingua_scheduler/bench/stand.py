@@ -63,7 +63,8 @@ class Redis:
         told = str(await self.client.call("INFO", "everything"))
         seconds = sum(float(one) for one in re.findall(r"^used_cpu_(?:sys|user):([\d.]+)", told, re.MULTILINE))
         calls = {name: int(count) for name, count in re.findall(r"^cmdstat_(\S+?):calls=(\d+)", told, re.MULTILINE)}
-        return RedisUsage(seconds, calls)
+        reads = re.search(r"^total_reads_processed:(\d+)", told, re.MULTILINE)
+        return RedisUsage(seconds, calls, int(reads[1]) if reads else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,13 @@ class RedisUsage:
 
     cpu_s: float
     calls: dict[str, int]
+    reads: int = 0
+    """Times that it read from a client: however much stands in one read, it is one round trip."""
 
     def since(self, earlier: "RedisUsage") -> "RedisUsage":
         calls = {name: count - earlier.calls.get(name, 0) for name, count in self.calls.items()}
-        return RedisUsage(self.cpu_s - earlier.cpu_s, {name: count for name, count in calls.items() if count})
+        calls = {name: count for name, count in calls.items() if count}
+        return RedisUsage(self.cpu_s - earlier.cpu_s, calls, self.reads - earlier.reads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 from lingua_scheduler.cli import arguments
 from lingua_scheduler.cli.arguments import UsageError
@@ -10,8 +11,10 @@ from lingua_scheduler.cli.console import Console
 
 _EXAMPLES = """\
   lingua bench sessions                       # 1,000 speakers: what a frame costs, and how long dispatch takes
-  lingua bench sessions --sessions 3000 --frames opus --rounds 0"""
-NAMES = ("sessions",)
+  lingua bench sessions --sessions 3000 --frames opus --rounds 0 --picture sessions.svg
+  lingua bench dispatch --rate 100 --nodes 1000 --json
+  lingua bench failover --trials 200"""
+NAMES = ("sessions", "dispatch", "failover", "resume", "rooms", "placement", "memory")
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -34,12 +37,18 @@ def add_parser(commands: arguments.Commands) -> None:
         "--service-ms", type=arguments.positive, default=300, metavar="MS", help="a node's time (default 300)"
     )
     parser.add_argument("--workers", type=arguments.positive, default=1, metavar="N", help="instances (default 1)")
+    parser.add_argument("--rate", type=_rate, default=100.0, metavar="X", help="sentences a second (default 100)")
+    parser.add_argument(
+        "--trials", type=_trials, default=50, metavar="N", help="nodes that die, of each kind (default 50, at most 300)"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw what was measured as SVG")
     arguments.add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run the scenario; 1 where something was lost or a target missed."""
+    from lingua_scheduler.bench.picture import draw
     from lingua_scheduler.bench.scenarios import SCENARIOS
     from lingua_scheduler.bench.settings import Settings
 
@@ -47,13 +56,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("bench needs Linux: it pins processes to cores and reads their clocks")
     settings = Settings(
         sessions=args.sessions, frames=args.frames, sentence_s=args.sentence_s, duty=args.duty, rounds=args.rounds,
-        seconds=args.seconds, nodes=args.nodes, service_ms=args.service_ms, workers=args.workers,
+        seconds=args.seconds, nodes=args.nodes, service_ms=args.service_ms, workers=args.workers, rate=args.rate,
+        trials=args.trials,
     )  # fmt: skip
+    if args.picture is not None:
+        arguments.made_folder(args.picture.parent)
     console.status(f"{args.scenario} …")
     report = asyncio.run(SCENARIOS[args.scenario](settings))
     console.status("")
     for line in report.lines():
         console.line(line)
+    if args.picture is not None:
+        args.picture.write_text(draw(report), encoding="utf-8")
     if console.is_json:
         console.json(report)
     return 0 if report.is_met else 1
@@ -79,3 +93,11 @@ def _seconds_long(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, 0.01, 1)
+
+
+def _rate(text: str) -> float:
+    return _number(text, 0.1, 10_000)
+
+
+def _trials(text: str) -> int:
+    return int(_number(text, 1, 300))

@@ -1,40 +1,34 @@
-"""How long a client waits for its session when its instance is killed, and whether a sentence is lost or doubled.
-
-    python -m bench.resume --sessions 200
+"""Scenario `resume`: how long a client waits for its session when its instance is killed; is any sentence lost?
 
 Two instances in processes of their own, one node at the second. Each session has one result that it has not
 acknowledged and one sentence in flight when the first instance is killed with SIGKILL. All clients then come to the
 second at once. Measured for each, from its call to connect: `resumed`, the time until `session_resume_ack` and the
 replayed result are read, and `whole`, until the audio of the sentence in flight is sent again and its result is read
-(the node answers as soon as the client has resumed). Clients, node and both instances share the machine.
+(the node answers as soon as the client has resumed). Clients and node share the load's cores.
 """
 
-import argparse
 import asyncio
-import json
 import os
-import platform
 import signal
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from time import perf_counter
 from typing import TypeVar
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 
+from lingua_scheduler.bench.histogram import Histogram
+from lingua_scheduler.bench.machine import clock_s
 from lingua_scheduler.bench.peers import NodeAgent
+from lingua_scheduler.bench.plan import PAIR
+from lingua_scheduler.bench.report import Report, latency
+from lingua_scheduler.bench.settings import Settings
+from lingua_scheduler.bench.stand import Stand
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.node import JobAssign
-from lingua_scheduler.store.embedded import EmbeddedRedis
 
 AUDIO = codec.encode_audio(bytes(16_000))
 """Half a second of PCM16 at 16 kHz."""
-PAIR = ("en", "pt")
-RESUMED_P99_MS = 1000
+RESUMED_P99_MS = 1000.0
 M = TypeVar("M")
 
 
@@ -66,20 +60,20 @@ class Caller:
         return ws
 
     async def come_back(self, http: ClientSession, url: str, node: "Answers") -> None:
-        started = perf_counter()
+        started = clock_s()
         ws = await http.ws_connect(f"{url}/ws/session", max_msg_size=0)
         resume = wire.SessionResume(session_id=self.session_id, resume_token=self.token, last_result_seq=0)
         await _send(ws, resume)
         ack = await self._read(ws, wire.SessionResumeAck)
         for _ in range(ack.replayed):
             await self._read(ws, wire.TranslationResult)
-        self.resumed_ms = (perf_counter() - started) * 1000
+        self.resumed_ms = (clock_s() - started) * 1000
         for seq in range(ack.next_seq, 2):
             await self._speak(ws, seq)
         node.release(self.session_id)
         while len(self.results) < 2:
             await self._read(ws, wire.TranslationResult)
-        self.whole_ms = (perf_counter() - started) * 1000
+        self.whole_ms = (clock_s() - started) * 1000
         await ws.close()
 
     async def _speak(self, ws: ClientWebSocketResponse, seq: int) -> None:
@@ -99,12 +93,12 @@ class Caller:
 class Answers:
     """The node's side: first sentences are answered at once, second ones when their client has come back."""
 
-    def __init__(self, node: NodeAgent) -> None:
+    def __init__(self, node: NodeAgent, group: asyncio.TaskGroup) -> None:
         self._node = node
+        self._group = group
         self._held: dict[str, JobAssign] = {}
         self._released: set[str] = set()
         self.held = asyncio.Condition()
-        self.tasks: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
@@ -122,76 +116,45 @@ class Answers:
     def release(self, session_id: str) -> None:
         self._released.add(session_id)
         if (job := self._held.pop(session_id, None)) is not None:
-            task = asyncio.create_task(self._node.answer(job, "text"))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self._group.create_task(self._node.answer(job, "text"))
 
 
 async def _send(ws: ClientWebSocketResponse, message: wire.Wire) -> None:
     await ws.send_str(codec.encode(message).decode())
 
 
-@asynccontextmanager
-async def instance(redis_url: str) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
-    """A `lingua serve` and its address."""
-    program = str(Path(sys.executable).with_name("lingua"))
-    process = await asyncio.create_subprocess_exec(
-        program, "serve", "--port", "0", "--redis", redis_url,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        while b"listening on" not in (line := await process.stdout.readline()):
-            assert line, "the instance did not start"
-        yield process, line.decode().split()[-1].replace("http", "ws", 1)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def run(sessions: int) -> dict[str, float]:
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(EmbeddedRedis.start())
-        victim, at_victim = await stack.enter_async_context(instance(redis.url))
-        _, at_other = await stack.enter_async_context(instance(redis.url))
-        http = await stack.enter_async_context(ClientSession(connector=TCPConnector(limit=0)))
-        agent = NodeAgent.connected(at_other, "bench-node", [PAIR], 2 * sessions)
-        node = Answers(await stack.enter_async_context(agent))
-        answering = asyncio.create_task(node.run())
-        callers = [Caller() for _ in range(sessions)]
+async def run(settings: Settings) -> Report:
+    report = Report(scenario="resume", settings=settings.told("sessions"))
+    async with (
+        Stand.open() as stand,
+        stand.redis() as redis,
+        stand.scheduler(redis) as victim,
+        stand.scheduler(redis) as other,
+        ClientSession(connector=TCPConnector(limit=0)) as http,
+        NodeAgent.connected(other.url, "bench-node", [PAIR], 2 * settings.sessions) as agent,
+        asyncio.TaskGroup() as group,
+    ):
+        report.machine["redis"] = redis.description
+        node = Answers(agent, group)
+        answering = group.create_task(node.run())
+        callers = [Caller() for _ in range(settings.sessions)]
         for caller in callers:
-            await caller.begin(http, at_victim)
+            await caller.begin(http, victim.url)
         async with node.held:
-            await node.held.wait_for(lambda: node.count == sessions)
-        victim.send_signal(signal.SIGKILL)
-        await victim.wait()
-        await asyncio.gather(*(caller.come_back(http, at_other, node) for caller in callers))
+            await node.held.wait_for(lambda: node.count == len(callers))
+        os.kill(victim.pids[0], signal.SIGKILL)
+        await asyncio.gather(*(caller.come_back(http, other.url, node) for caller in callers))
         answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
-    return summary(callers)
-
-
-def summary(callers: list[Caller]) -> dict[str, float]:
-    report: dict[str, float] = {"sessions": len(callers)}
-    for name in ("resumed", "whole"):
-        times = sorted(getattr(caller, f"{name}_ms") for caller in callers)
-        for word, share in (("p50", 0.5), ("p99", 0.99)):
-            report[f"{name}_{word}_ms"] = round(times[min(len(times) - 1, int(len(times) * share))], 1)
-        report[f"{name}_max_ms"] = round(times[-1], 1)
-    report["lost_or_doubled"] = sum(sorted(caller.results) != [(1, 0), (2, 1)] for caller in callers)
+    _tell(report, callers)
     return report
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=200, help="that lose their instance at once (default 200)")
-    report = asyncio.run(run(parser.parse_args().sessions))
-    print(f"{platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
-    print(json.dumps(report, indent=1))
-    if report["resumed_p99_ms"] > RESUMED_P99_MS or report["lost_or_doubled"]:
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+def _tell(report: Report, callers: list[Caller]) -> None:
+    resumed, whole = Histogram(), Histogram()
+    for caller in callers:
+        resumed.add_s(caller.resumed_ms / 1000)
+        whole.add_s(caller.whole_ms / 1000)
+    report.latencies += [latency("resumed", resumed, {"p99": RESUMED_P99_MS}), latency("whole", whole)]
+    wrong = sum(sorted(caller.results) != [(1, 0), (2, 1)] for caller in callers)
+    if wrong:
+        report.add_errors({"lost or doubled": wrong})
