@@ -73,12 +73,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, is_worker: bool) -> int:
     from lingua_scheduler.runtime.supervisor import tell_ready
+    from lingua_scheduler.runtime import memory
     from lingua_scheduler.scheduler.app import Scheduler
 
     async with (
         _redis(console, is_embedded=is_embedded) as url,
         Scheduler.start(config, redis_url=url) as scheduler,
     ):
+        memory.keep_still()
         if is_worker:
             console.line(_READY)
             async with asyncio.TaskGroup() as group:

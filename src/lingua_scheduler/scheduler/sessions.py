@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 _log = get_logger("scheduler.sessions")
 
 HEARTBEAT_INTERVAL_MS = 30_000
-RECORDS_AT_ONCE = 500
+RECORDS_AT_ONCE = 50
+"""A few milliseconds of the loop; sentences go between."""
 
 
 class Client(Protocol):

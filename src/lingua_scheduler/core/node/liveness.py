@@ -50,6 +50,9 @@ class Liveness:
         """Whether to send a ping now; counts it as sent."""
         if now_ms < self._next_ping_ms:
             return False
-        self._next_ping_ms = now_ms + self._health.ping_ms
+        # In its own rhythm, however late this one is: after a pause of our process all nodes are due at once, and would
+        # be for good if each counted from now. Half an interval is left for the answer to the late one.
+        interval_ms = self._health.ping_ms
+        self._next_ping_ms += -(-(now_ms + interval_ms // 2 - self._next_ping_ms) // interval_ms) * interval_ms
         self._unanswered += 1
         return True
