@@ -5,6 +5,8 @@ of ours. Redis has its own floor: the same scripts, asked for by a bare client. 
 stays as it is, so that what an utterance costs can be compared over sizes of the fleet.
 """
 
+import asyncio
+
 from lingua_scheduler.bench.histogram import Histogram
 from lingua_scheduler.bench.placement import Load
 from lingua_scheduler.bench.report import Report, figure, latency
@@ -14,7 +16,7 @@ from lingua_scheduler.store.store import Store
 
 TARGETS_MS = {"p50": 3.0, "p99": 15.0}
 REDIS_US = 120.0
-_BARE = 200
+_BARE_S = 3.0
 _SPEECH_MS = 1000
 
 
@@ -28,7 +30,7 @@ async def run(settings: Settings) -> Report:
         for _ in range(max(1, settings.rounds)):
             async with stand.scheduler(redis) as server:
                 ours.append(await stand.load(server, settings.utterance_plan(server, _SPEECH_MS), redis))
-            bare_us.append(await _bare_scripts_us(redis, settings.nodes))
+            bare_us.append(await _bare_scripts_us(redis, settings))
             async with stand.floor() as floor:
                 relayed.append(await stand.load(floor, settings.utterance_plan(floor, _SPEECH_MS)))
     _tell(report, ours, relayed, bare_us)
@@ -46,6 +48,7 @@ def _tell(report: Report, ours: list[Measured], relayed: list[Measured], bare_us
         ),
         figure("CPU of Redis per utterance", "µs", redis_us, bare_us),
         figure("Redis round trips per utterance", "", reads),
+        figure("cores used by the server", "", [one.server_load for one in ours]),
     ]  # fmt: skip
     report.figures[1].target = REDIS_US
     for name in ("dispatch", "result"):
@@ -63,22 +66,26 @@ def _tell(report: Report, ours: list[Measured], relayed: list[Measured], bare_us
 _NAMES = {"dispatch": "dispatch: end of speech → node", "result": "result: node → client"}
 
 
-async def _bare_scripts_us(redis: Redis, nodes: int) -> float:
-    """Redis's processor time for one selection and its finish, asked for one after the other by a bare client.
+async def _bare_scripts_us(redis: Redis, settings: Settings) -> float:
+    """Redis's processor time for one selection and its finish, asked for by a bare client at the same rate.
 
-    On as many nodes. The session's record, which our scheduler writes with the selection, is not among what it takes to
-    place a job.
+    At the same rate, as a script that runs now and then finds nothing of its own in the processor's caches. On as many
+    nodes. The session's record, which our scheduler writes with the selection, is not among what it takes to place a
+    job.
     """
     await redis.client.call("FLUSHALL")
+    count = max(1, round(_BARE_S * settings.rate))
     async with Store.open(redis.url) as store:
         load = Load(store)
-        await load.add_nodes(nodes)
-        await load.select(_BARE)
-        await load.finish(_BARE)
+        await load.add_nodes(settings.nodes)
+        await load.select(1)
+        await load.finish(1)
         before = await redis.usage()
-        for _ in range(_BARE):
+        for _ in range(count):
             await load.select(1)
+            await asyncio.sleep(0.5 / settings.rate)
             await load.finish(1)
+            await asyncio.sleep(0.5 / settings.rate)
         used = (await redis.usage()).since(before)
     await redis.client.call("FLUSHALL")
-    return used.cpu_s / _BARE * 1e6
+    return used.cpu_s / count * 1e6

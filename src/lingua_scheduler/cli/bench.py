@@ -28,7 +28,9 @@ def add_parser(commands: arguments.Commands) -> None:
     )
     parser.add_argument("--sentence-s", type=_seconds, default=5.0, metavar="S", help="of speech (default 5)")
     parser.add_argument("--duty", type=_share, default=1.0, metavar="X", help="share of speech (default 1)")
-    parser.add_argument("--seconds", type=_seconds_long, default=10.0, metavar="S", help="measured (default 10)")
+    parser.add_argument(
+        "--seconds", type=_seconds_long, default=10.0, metavar="S", help="measured (default 10; 0: frames alone)"
+    )
     parser.add_argument(
         "--rounds", type=arguments.natural, default=5, metavar="N", help="in turns with the floor (default 5)"
     )
@@ -88,7 +90,7 @@ def _seconds(text: str) -> float:
 
 
 def _seconds_long(text: str) -> float:
-    return _number(text, 0.5, 3600)
+    return _number(text, 0, 3600)
 
 
 def _share(text: str) -> float:

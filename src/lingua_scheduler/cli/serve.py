@@ -72,8 +72,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 async def _serve_one(config: "Config", console: Console, *, is_embedded: bool, is_worker: bool) -> int:
-    from lingua_scheduler.runtime.supervisor import tell_ready
     from lingua_scheduler.runtime import memory
+    from lingua_scheduler.runtime.supervisor import tell_ready
     from lingua_scheduler.scheduler.app import Scheduler
 
     async with (

@@ -10,10 +10,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 _COLLECT_AFTER = (20_000, 50, 50)
-"""Net allocations before the youngest objects are looked at, and rounds of that before older ones are. Python's own
-(700, 10, 10) suit programs that keep little: thousands of sessions are a million objects, each look at all of them holds
-the loop up for half a second, and what is merely on its way (audio, jobs) drives the next look. References free nearly
-all of it; cycles are left by sessions that ended, a few hundred objects each."""
+"""Net allocations before the youngest objects are looked at, and rounds of that before older ones are.
+
+Python's own (700, 10, 10) suit programs that keep little: thousands of sessions are a million objects, a look at all of
+them holds the loop up for half a second, and what is merely on its way (audio, jobs) brings on the next. References
+free nearly all of it; cycles are left by sessions that ended, a few hundred objects each.
+"""
 
 
 def keep_still() -> None:

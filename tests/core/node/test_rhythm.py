@@ -19,7 +19,8 @@ def pinged(nodes: list[Liveness], from_ms: int, to_ms: int) -> list[int]:
 
 def test_a_pause_of_our_process_does_not_bring_all_nodes_into_step():
     """A thousand nodes that had all become due in one pause were pinged in the same millisecond from then on, for good:
-    a tenth of a second of work, every second, in front of every sentence."""
+    a tenth of a second of work, every second, in front of every sentence.
+    """
     nodes = [Liveness(HEALTH, now_ms=at) for at in range(0, HEALTH.ping_ms, 10)]
     assert pinged(nodes, 1000, 2000) == [10] * 10
 
