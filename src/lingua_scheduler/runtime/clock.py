@@ -16,12 +16,12 @@ class Clock:
     frames ask several times each.
     """
 
-    _loop: asyncio.AbstractEventLoop | None = None
+    _its_loop: asyncio.AbstractEventLoop | None = None
 
     def now_ms(self) -> int:
-        loop = self._loop
+        loop = self._its_loop
         if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+            loop = self._its_loop = asyncio.get_running_loop()
         return int(loop.time() * 1000)
 
     def wall_ms(self) -> int:
