@@ -53,6 +53,7 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "the answer to a reading of the inbox was lost, and what came behind its entries overtook them": (83, ALL),
     "an utterance was answered again, for Redis had lost that it was": (298, ALL),
     "an utterance that its client had the answer of was told as lost": (313, ALL),
+    "an utterance was cut anew, and the answer for the first cut was taken for it": (505, ALL),
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

@@ -141,10 +141,10 @@ class Line:
         self._give_up(job)
         self._driver.post(JobDropped(job))
 
-    def _keep_only(self, kept: set[JobId], before: int) -> None:
-        """Whatever else is here of earlier utterances is no more this node's to say, as after a change of owner."""
-        undecoded = [one.id for one in self._runs.values() if one.assign.utterance_index < before]
-        for job in {*self._machine.left_of_others(kept, before), *undecoded} - kept:
+    def _keep_only(self, kept: set[JobId], index: int) -> None:
+        """Whatever else is here up to that utterance is no more this node's to say, as after a change of owner."""
+        undecoded = [one.id for one in self._runs.values() if one.assign.utterance_index <= index]
+        for job in {*self._machine.left_of_others(kept, index), *undecoded} - kept:
             _log.info("job forgotten", job=job, cause="said elsewhere")
             self.drop(job)
 

@@ -158,7 +158,7 @@ class Resumes:
         if known is not None:
             state = corrected(state, known)
             sent = [one for one in sent if (one.result_seq or 0) > known.last_result_seq]
-        specs = actor.machine.restore(state, sent, self._context.clock.now_ms())
+        specs = actor.machine.restore(state, sent, self._context.clock.now_ms(), f"-{claim.epoch:x}")
         return actor, specs, state.tails
 
     def _message(self, result: KeptResult | None) -> TranslationResult | MissingResult | None:

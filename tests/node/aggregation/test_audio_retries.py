@@ -305,11 +305,12 @@ def test_audio_that_others_say_by_now_is_told_from_what_counts_here() -> None:
     shell.report(job(0))
     shell.feed(arrived(1, 0.5, Cut.TIMEOUT))
     left = shell.machine.left_of_others
-    assert left({job(2)}, before=2) == [job(0), job(1)]
-    assert left({job(0), job(1)}, before=2) == []
-    assert left({job(1)}, before=2) == [job(0)]
-    assert left(set(), before=1) == [job(0)]
-    for other in left(set(), before=2):
+    assert left({job(2)}, 2) == [job(0), job(1)]
+    assert left({job(0), job(1)}, 2) == []
+    assert left({job(1)}, 2) == [job(0)]
+    assert left(set(), 0) == [job(0)]
+    assert left({job(0)}, 1) == [job(1)], "the same index, cut by another owner"
+    for other in left(set(), 2):
         shell.drop(other)
-    assert left(set(), before=2) == []
+    assert left(set(), 2) == []
     assert shell.machine.is_idle

@@ -39,6 +39,7 @@ class Backlog:
         "_has_news",
         "_identity",
         "_last_answered",
+        "_mark",
         "_utterances",
         "_voice",
         "delivery",
@@ -53,6 +54,8 @@ class Backlog:
         self._utterances: dict[int, KeptUtterance] = {}
         """By index, oldest first: every utterance that awaits a result or whose audio is not free."""
         self._acked_seq = -1
+        self._mark = ""
+        """Of the utterances that were cut here, in the ids of their jobs; empty where no other owner was before."""
         self._has_news = False
         """Results were delivered since the last acknowledgement."""
         self.kept_bytes = 0
@@ -63,8 +66,14 @@ class Backlog:
         self._last_answered = (GroupId(""), Subject(identity.speaker.trace_id, JobId(""), 0))
 
     def job_id(self, index: int, tgt_lang: Language) -> JobId:
-        """The same for the same utterance and target, whoever asks."""
-        return JobId(f"job-{self._identity.speaker.session_id}-{index}-{tgt_lang}")
+        """The same for the same utterance and target, whoever asks.
+
+        Not for another utterance of that index, as there is where Redis lost that the first had ended: its audio was
+        cut anew by the next owner, and an answer for the one is none for the other.
+        """
+        kept = self._utterances.get(index)
+        mark = self._mark if kept is None else kept.mark
+        return JobId(f"job-{self._identity.speaker.session_id}-{index}-{tgt_lang}{mark}")
 
     def subject(self, index: int, speaker: Speaker, targets: tuple[Language, ...]) -> Subject:
         """An utterance goes by the job of its first target."""
@@ -190,12 +199,14 @@ class Backlog:
             group_id=said.group_id,
             part_index=said.part_index,
             web_to_scheduler_ms=kept.web_to_scheduler_ms,
+            mark=kept.mark,
             places=tuple(Place(slot.tgt_lang, slot.recipients) for slot in slots),
             speaker=None if kept.speaker == self._identity.speaker else kept.speaker,
         )
 
-    def restore(self, state: SessionState) -> list[JobSpec]:
+    def restore(self, state: SessionState, mark: str) -> list[JobSpec]:
         """Go on with open utterances from another instance; their jobs, without audio."""
+        self._mark = mark
         tails = {tail.index for tail in state.tails}
         needed = [one for one in state.open if one.places or one.index in tails]
         specs = [spec for one in needed for spec in self._restore(one, is_unsaid=one.index in tails)]
@@ -233,6 +244,7 @@ class Backlog:
             last_seq=one.last_seq,
             size_bytes=one.size_bytes,
             is_unsaid=is_unsaid,
+            mark=one.mark,
         )
         self._utterances[kept.index] = kept
         specs: list[JobSpec] = []
@@ -325,6 +337,7 @@ class Backlog:
             said=replace(utterance, audio=b""),
             last_seq=collected.last_seq,
             size_bytes=len(collected.audio),
+            mark=self._mark,
         )
         self._utterances[kept.index] = kept
         return kept

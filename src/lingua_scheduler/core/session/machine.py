@@ -164,8 +164,8 @@ class SessionMachine:
             heard=backlog.delivery.heard(),
         )
 
-    def restore(self, state: SessionState, sent: list[Result], now_ms: int) -> list[JobSpec]:
-        """Be the session that another instance had; its open jobs, without audio.
+    def restore(self, state: SessionState, sent: list[Result], now_ms: int, mark: str = "") -> list[JobSpec]:
+        """Be the session that another instance had; its open jobs, without audio. `mark` is this owner's own.
 
         `sent`: unacknowledged results by number. Outcomes that were known but not sent follow as `JobConcluded`, in the
         order in which they came, then `Resumed`.
@@ -177,7 +177,7 @@ class SessionMachine:
         self._ends_at_ms = now_ms + self._config.resume_window_ms
         self._listening.restore(state)
         self._backlog.delivery.restore(sent, state)
-        specs = self._backlog.restore(state)
+        specs = self._backlog.restore(state, mark)
         self._wake_ms = min(self._deadlines())
         return specs
 

@@ -39,6 +39,8 @@ class KeptUtterance:
     size_bytes: int
     is_unsaid: bool = False
     """A later utterance has its end to say, or all of it: its audio is needed beyond its results."""
+    mark: str = ""
+    """In the ids of its jobs: by whom it was cut."""
     partials_of: JobId | None = None
     """The job whose partial texts the client is shown: several may recognise the same speech."""
 

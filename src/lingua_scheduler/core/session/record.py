@@ -41,6 +41,8 @@ class OpenUtterance:
     places: tuple[Place, ...]
     speaker: Speaker | None = None
     """None: the session's."""
+    mark: str = ""
+    """In the ids of its jobs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,11 +153,11 @@ class AudioAggregator:
         """Nothing waits and nothing is being recognised: whoever needs the room may throw the aggregator away."""
         return not self._pending and not self._flights and not self._jobs.open_count()
 
-    def left_of_others(self, kept: Collection[JobId], before: int) -> list[JobId]:
-        """Jobs with audio here, of utterances before index `before`, that are not among `kept`."""
+    def left_of_others(self, kept: Collection[JobId], index: int) -> list[JobId]:
+        """Jobs with audio here, of utterances up to `index`, that are not among `kept`."""
         here = {job for part in self._all_here() for job in (part.origin, part.taker)}
         jobs = [job for job in self._jobs if job.id in here or job.state is not State.CLOSED]
-        return [job.id for job in jobs if job.id not in kept and job.index < before]
+        return [job.id for job in jobs if job.id not in kept and job.index <= index]
 
     def check(self) -> None:
         spans = [stretch.span for stretch in self._pending]
