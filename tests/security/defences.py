@@ -316,7 +316,7 @@ DEFENCES = (
         "protocol/websocket.py",
         "first not in self._expected or ",
         "",
-        f"{FLOODS}::compressed",
+        "protocol/test_websocket.py::understood_or_refused",
     ),
     Defence(
         "a small frame that unfolds",
