@@ -107,7 +107,8 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
         command += ["--host", config.server.host, "--port", str(config.server.port)]
         command += ["--workers", str(config.server.workers), *(["--redis", named] if named else [])]
         async with contextlib.AsyncExitStack() as stack:
-            workers = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
+            starting = [await stack.enter_async_context(_worker(command)) for _ in range(config.server.workers)]
+            workers = [await worker.wait_ready() for worker in starting]
             pids = [worker.pid for worker in workers]
             scheme = "https" if config.server.tls_cert_file else "http"
             _tell(console, f"{scheme}://{config.server.host}:{config.server.port}", is_open=is_open, pids=pids)
@@ -124,21 +125,37 @@ async def _serve_many(args: argparse.Namespace, config: "Config", console: Conso
     return 1
 
 
-@contextlib.asynccontextmanager
-async def _worker(command: list[str]) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A worker that listens. It ends when its standard input closes: with this block, or with this process."""
-    from lingua_scheduler.runtime.config import ConfigError
+class _Worker:
+    """One instance in a process of its own, that all start side by side."""
 
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.is_ready = False
+
+    async def wait_ready(self) -> asyncio.subprocess.Process:
+        """Until it listens. ConfigError where it ended instead."""
+        from lingua_scheduler.runtime.config import ConfigError
+
+        assert self.process.stdout
+        if (await self.process.stdout.readline()).decode().strip() != _READY:
+            raise ConfigError("a worker did not start; its own lines above say why")
+        self.is_ready = True
+        return self.process
+
+
+@contextlib.asynccontextmanager
+async def _worker(command: list[str]) -> AsyncGenerator[_Worker]:
+    """A worker that is starting. It ends when its standard input closes: with this block, or with this process."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+    worker = _Worker(process)
     assert process.stdin
-    assert process.stdout
     try:
-        if (await process.stdout.readline()).decode().strip() != _READY:
-            raise ConfigError("a worker did not start; its own lines above say why")
-        yield process
+        yield worker
     finally:
         process.stdin.close()
+        if not worker.is_ready and process.returncode is None:
+            process.terminate()  # it does not look at its input yet
         await process.wait()
 
 
