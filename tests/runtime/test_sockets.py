@@ -69,7 +69,7 @@ async def test_a_ping_is_answered_and_a_pong_is_told(serving: Serving):
         answer = await ws.receive()
         assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"mine")
         await ws.close()
-    assert seen == [sockets.Pong()]
+    assert seen == [sockets.Pong(), sockets.Extra()]
 
 
 async def test_a_frame_over_the_limit_closes_with_1009(serving: Serving):

@@ -41,7 +41,8 @@ def test_what_is_no_network_refuses_the_start():
 async def narrow(redis: EmbeddedRedis) -> AsyncIterator[Scheduler]:
     """One connection for each address, behind a proxy on loopback."""
     server = ServerConfig(port=0, trusted_proxies=["127.0.0.0/8"])
-    config = Config(server=server, limits=LimitsConfig(connections_per_address=1))
+    limits = LimitsConfig(tcp_connections_per_address=1, connections_per_address=1, loopback_is_limited=True)
+    config = Config(server=server, limits=limits)
     async with Scheduler.start(config, redis.url) as running:
         yield running
 

@@ -240,6 +240,21 @@ DEFENCES = (
         "                    pass",
         f"{FLOODS}::refused_all_the_time",
     ),
+    Defence(
+        "floods of connections",
+        "scheduler/limits.py",
+        "self._arrived[address] >= self.config.tcp_connections_per_address",
+        "False",
+        f"{FLOODS}::tcp_connections",
+    ),
+    Defence(
+        "floods of connections",
+        "scheduler/limits.py",
+        "return asyncio.sleep(wait_ms / 1000) if wait_ms else None",
+        "return None",
+        f"{FLOODS}::say_nothing",
+    ),
+    Defence("floods of connections", "runtime/endpoint.py", "if parser.parts:", "if False:", f"{FLOODS}::say_nothing"),
     Defence("oversized frames", CLIENTS, "elif size > TEXT_BYTES_MAX:", "elif False:", f"{FLOODS}::without_speech"),
     Defence(
         "oversized frames",

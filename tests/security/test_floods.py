@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
-from lingua_scheduler.core.limits import Bucket, Buckets
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
@@ -31,6 +30,7 @@ UPGRADE = (
     b"GET /ws/session HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(params=["own", "aiohttp"], autouse=True)
@@ -134,6 +134,40 @@ async def test_there_are_no_more_connections_than_may_be(redis: EmbeddedRedis):
         writer.close()
         await first.open()
         await second.open()
+
+
+async def is_let_in(scheduler: Scheduler) -> bool:
+    reader, writer = await dial(scheduler)
+    writer.write(HEALTH)
+    try:
+        async with asyncio.timeout(15):
+            return b" 200 " in await reader.readline()
+    except ConnectionError:
+        return False
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", UPGRADE + b"\r\n"],
+    ids=["nothing", "page", "socket"],
+)
+async def test_an_address_has_no_more_tcp_connections_than_it_may(redis: EmbeddedRedis, said: bytes):
+    """Story: one address held all of an instance's connections by asking for a page on each, now and then."""
+    async with limited(redis, tcp_connections_per_address=2, loopback_is_limited=True) as scheduler:
+        held = [await dial(scheduler), await dial(scheduler)]
+        async with asyncio.timeout(15):
+            for reader, writer in held:
+                writer.write(said)
+                if said:
+                    await reader.readuntil(b"\r\n\r\n")
+        assert not await is_let_in(scheduler)
+        for _, writer in held:
+            writer.transport.abort()
+        async with asyncio.timeout(15):
+            while not await is_let_in(scheduler):
+                pass
 
 
 async def test_an_address_connects_no_more_often_than_it_may(redis: EmbeddedRedis):
@@ -254,6 +288,31 @@ async def test_a_flood_of_frames_is_read_no_faster_than_it_may_come(redis: Embed
             await client.send(wire.ClientHeartbeat(session_id=client.session_id, timestamp=stamp))
         await client.wait_for(wire.ServerHeartbeat, lambda beat: beat.timestamp == 149)
         assert scheduler.context.clock.now_ms() - began_ms >= 900, "100 at once, then one each 20 ms"
+
+
+async def test_frames_that_say_nothing_are_read_no_faster_than_others(redis: EmbeddedRedis, config: Config):
+    """Story: pings and empty parts of messages counted nowhere, and a flood of them slowed everybody else down."""
+    silent = [[b"\x89\x80"] * 150, [b"\x8a\x80"] * 150]
+    if config.server.websocket == "own":  # aiohttp tells nobody of them
+        silent.append([b"\x02\x80", *[b"\x00\x80"] * 149])
+    async with limited(redis, frames_per_second=50, node_frames_per_second=50) as scheduler:
+
+        async def flood(path: bytes, frames: list[bytes]) -> int:
+            """Milliseconds until a ping behind them was answered."""
+            reader, writer = await dial(scheduler)
+            writer.write(UPGRADE.replace(b"/ws/session", path) + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            began_ms = scheduler.context.clock.now_ms()
+            writer.write(b"".join(one + bytes(4) for one in [*frames, b"\x89\x84"]) + b"last")
+            await reader.readuntil(b"\x8a\x04last")
+            writer.close()
+            return scheduler.context.clock.now_ms() - began_ms
+
+        async with asyncio.timeout(30):
+            took_ms = await asyncio.gather(
+                *(flood(path, one) for path in (b"/ws/session", b"/ws/node") for one in silent)
+            )
+        assert min(took_ms) >= 900, f"100 at once, then one each 20 ms: {took_ms}"
 
 
 async def test_who_is_refused_all_the_time_is_shown_out(redis: EmbeddedRedis):
@@ -404,32 +463,6 @@ async def test_before_memory_is_exhausted_those_who_keep_most_have_to_go(redis: 
 
 def test_memory_is_told():
     assert 1 << 20 < memory.used_bytes() < memory.available_bytes()
-
-
-# ------------------------------------------------------------------------------------------- rates
-
-
-def test_a_bucket_allows_a_burst_and_then_its_rate():
-    bucket = Bucket(10, 3, 0)
-    assert [bucket.take_if(1, 0) for _ in range(4)] == [0, 0, 0, 101]
-    assert bucket.take_if(1, 99) > 0
-    assert bucket.take_if(1, 101) == 0
-    assert bucket.take(5, 101) >= 400, "a debt is waited out"
-    assert bucket.take_if(1, 100_000) == 0
-    assert bucket.take_if(3, 100_000) > 0, "no more than the burst is saved up"
-
-
-def test_buckets_of_keys_are_bounded_and_of_their_own():
-    buckets = Buckets[str](1, 1, 2)
-    assert [buckets.of(key, 0).take_if(1, 0) > 0 for key in ("a", "b", "a", "c", "a")] == [
-        False,
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert len(buckets) == 2
-    assert buckets.of("b", 0).take_if(1, 0) == 0, "who was forgotten begins anew"
 
 
 # ------------------------------------------------------------------------------------------- the page

@@ -22,9 +22,12 @@ class _Reception:
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
 
-    def came(self, doorman: Doorman) -> None: ...
+    def came(self, doorman: Doorman) -> bool:
+        return True
 
     def heard(self, doorman: Doorman) -> None: ...
+
+    def left(self, doorman: Doorman) -> None: ...
 
     def elsewhere(self, doorman: Doorman) -> asyncio.Protocol:
         assert self._runner.server is not None

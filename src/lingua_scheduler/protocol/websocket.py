@@ -100,16 +100,20 @@ class _ViolationError(Exception):
 
 
 class FrameParser:
-    """Reads one peer's frames. What it holds back never exceeds `message_bytes_max` and a frame's head."""
+    """Reads one peer's frames. What it holds back never exceeds `message_bytes_max` and a frame's head.
+
+    `parts` counts the frames that began or went on with a message and did not end it.
+    """
 
     __slots__ = (
         "_control", "_decoder", "_expected", "_first", "_fragments", "_head", "_is_over", "_key", "_kind", "_left",
-        "_message", "_most", "_unmask",
+        "_message", "_most", "_unmask", "parts",
     )  # fmt: skip
 
     def __init__(self, message_bytes_max: int, unmask: Unmask = unmask) -> None:
         self._most = message_bytes_max
         self._unmask = unmask
+        self.parts = 0
         self._is_over = False
         self._head = b""
         """The beginning of a frame whose head is not complete."""
@@ -175,6 +179,7 @@ class FrameParser:
         self._fragments += 1
         if self._fragments > FRAGMENTS_MAX:
             raise _ViolationError(TOO_BIG, "too many fragments")
+        self.parts += first < FIN
         self._expected = _WITHIN
 
     def _take(self, data: bytes | memoryview, at: int, end: int, events: list[Event]) -> int:

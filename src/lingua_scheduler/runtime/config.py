@@ -157,12 +157,14 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
     connections: int = 20_000
     """TCP connections of all kinds."""
+    tcp_connections_per_address: int = 2048
+    """The same of one address; of `trusted_proxies` any number."""
     connections_per_address: int = 1024
     """WebSockets of one address."""
     connects_per_minute_per_address: int = 1200
     requests_per_minute_per_address: int = 3000
     loopback_is_limited: bool = False
-    """Whether the three above hold for loopback: a proxy is there, or programs of the machine."""
+    """Whether the four above hold for loopback: a proxy is there, or programs of the machine."""
     header_ms: int = 10_000
     """From the connection to the end of the first request's header."""
     silence_ms: int = 60_000

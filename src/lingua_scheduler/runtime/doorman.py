@@ -20,10 +20,16 @@ Serve = Callable[[Caller], Awaitable[Denial | None]]
 class Reception(Protocol):
     """What is done about a connection around its first head."""
 
-    def came(self, doorman: "Doorman") -> None: ...
+    def came(self, doorman: "Doorman") -> bool:
+        """Whether it may stay: else it is one too many."""
+        ...
 
     def heard(self, doorman: "Doorman") -> None:
         """Its head is complete, or it has gone."""
+        ...
+
+    def left(self, doorman: "Doorman") -> None:
+        """The end of a connection that was not given on."""
         ...
 
     def elsewhere(self, doorman: "Doorman") -> asyncio.Protocol:
@@ -52,6 +58,10 @@ class Lodge:
         self.buffer = new_buffer()
         self.scope = Scope(failed)
         self.connections: set[Doorman] = set()
+
+    def left(self, doorman: "Doorman") -> None:
+        self.connections.discard(doorman)
+        self.reception.left(doorman)
 
     async def close(self, within_s: float) -> None:
         """Nobody comes any more: let who is served leave, and cut off who has not in time."""
@@ -82,15 +92,17 @@ class Doorman(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # pyright: ignore[reportAttributeAccessIssue] - uvloop's is none by its classes
-        self._lodge.connections.add(self)
-        self._lodge.reception.came(self)
+        if self._lodge.reception.came(self):
+            self._lodge.connections.add(self)
+        else:
+            self.cut_off()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.transport = None
         self._lodge.reception.heard(self)
         if not self.is_serving:
-            self._lodge.connections.discard(self)
+            self._lodge.left(self)
 
     def data_received(self, data: bytes) -> None:
         transport = self.transport
@@ -129,7 +141,7 @@ class Doorman(asyncio.Protocol):
             if self.transport is not None:
                 raise
         finally:
-            self._lodge.connections.discard(self)
+            self._lodge.left(self)
             if not guest.is_accepted and self.transport is not None and not self.transport.is_closing():
                 self.transport.abort()
 

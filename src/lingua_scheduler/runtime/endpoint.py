@@ -26,6 +26,7 @@ from lingua_scheduler.runtime.sockets import (
     LINGER_S,
     QUEUE_BYTES_MAX,
     TRY_AGAIN_LATER,
+    Extra,
     Frame,
     Handle,
     Work,
@@ -46,12 +47,15 @@ JOINED_BYTES_MAX = 64 << 10
 """Larger payloads are not copied behind their head."""
 
 
+_Heard = Frame | websocket.Ping
+
+
 def new_buffer() -> memoryview:
     """For all connections of one loop: a call that fills it also reads it, and no other comes between."""
     return memoryview(bytearray(BUFFER_BYTES))
 
 
-def _size(frame: Frame | websocket.Ping) -> int:
+def _size(frame: _Heard) -> int:
     return FRAME_OVERHEAD + (len(frame) if isinstance(frame, str | bytes) else 0)
 
 
@@ -68,7 +72,7 @@ class Endpoint(asyncio.BufferedProtocol):
         self._handle: Handle | None = None
         self._idle: asyncio.Future[Work | None] | None = None
         """Set while the handler has nothing to do: a frame may go straight to it."""
-        self._inbox: deque[Frame | websocket.Ping] = deque()
+        self._inbox: deque[_Heard] = deque()
         self._inbox_bytes = 0
         self._is_over = False
         """No frame comes any more."""
@@ -102,9 +106,7 @@ class Endpoint(asyncio.BufferedProtocol):
             while self._inbox:
                 frame = self._inbox.popleft()
                 self._inbox_bytes -= _size(frame)
-                if isinstance(frame, websocket.Ping):
-                    self._put(websocket.PONG, frame.data)
-                elif (work := handle(frame)) is not None:
+                if (work := self._give(handle, frame)) is not None:
                     await work
             if self._is_over:
                 return
@@ -177,7 +179,12 @@ class Endpoint(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------------------- frames in
 
     def _read(self, data: memoryview) -> None:
-        for event in self._parser.feed(data):
+        parser = self._parser
+        events = parser.feed(data)
+        if parser.parts:
+            self._hear(Extra(parser.parts))
+            parser.parts = 0
+        for event in events:
             match event:
                 case str() | bytes() | websocket.Pong() | websocket.Ping():
                     self._hear(event)
@@ -189,7 +196,7 @@ class Endpoint(asyncio.BufferedProtocol):
                     if self._transport.can_write_eof() and not self._transport.is_closing():
                         self._transport.write_eof()  # a peer that waits for our end need not wait for the time
 
-    def _hear(self, frame: Frame | websocket.Ping) -> None:
+    def _hear(self, frame: _Heard) -> None:
         if self.is_closed:
             return
         idle = self._idle
@@ -199,11 +206,8 @@ class Endpoint(asyncio.BufferedProtocol):
             if self._inbox_bytes > INBOX_BYTES_MAX and not self._transport.is_closing():
                 self._transport.pause_reading()
             return
-        if isinstance(frame, websocket.Ping):
-            self._put(websocket.PONG, frame.data)
-            return
         try:
-            work = self._handle(frame)
+            work = self._give(self._handle, frame)
         except Exception as error:  # noqa: BLE001 - a bug: it is raised where the socket is served
             self._idle = None
             idle.set_exception(error)
@@ -211,6 +215,12 @@ class Endpoint(asyncio.BufferedProtocol):
         if work is not None:
             self._idle = None
             idle.set_result(work)
+
+    def _give(self, handle: Handle, frame: _Heard) -> Work | None:
+        if isinstance(frame, websocket.Ping):
+            self._put(websocket.PONG, frame.data)
+            frame = Extra()
+        return handle(frame)
 
     def _go_on_reading(self) -> None:
         if not self._transport.is_closing():

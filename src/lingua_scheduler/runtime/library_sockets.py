@@ -13,6 +13,7 @@ from lingua_scheduler.runtime.sockets import (
     MAX_FRAME_BYTES,
     QUEUE_BYTES_MAX,
     TRY_AGAIN_LATER,
+    Extra,
     Frame,
     Handle,
     Pong,
@@ -58,24 +59,29 @@ class LibrarySocket:
         return self._put(b"", WSMsgType.PING)
 
     async def serve(self, handle: Handle) -> None:
-        while (frame := await self.receive()) is not None:
+        while (frame := await self._next()) is not None:
             if (work := handle(frame)) is not None:
                 await work
 
-    async def receive(self) -> Frame | None:
+    async def receive(self) -> str | bytes | Pong | None:
         """The next frame; None once the socket is closed, however that came about. Pings are answered here."""
-        while True:
-            message = await self._ws.receive()
-            match message.type:
-                case WSMsgType.TEXT | WSMsgType.BINARY:
-                    return message.data
-                case WSMsgType.PONG:
-                    return Pong()
-                case WSMsgType.PING:
-                    self._put(message.data, WSMsgType.PONG)
-                case _:
-                    self.is_closed = True
-                    return None
+        while isinstance(frame := await self._next(), Extra):
+            pass
+        return frame
+
+    async def _next(self) -> Frame | None:
+        message = await self._ws.receive()
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                return message.data
+            case WSMsgType.PONG:
+                return Pong()
+            case WSMsgType.PING:
+                self._put(message.data, WSMsgType.PONG)
+                return Extra()
+            case _:
+                self.is_closed = True
+                return None
 
     def close_nowait(self, code: int, reason: str) -> None:
         """Send what is queued as far as the reader takes it, then close. Repeats are ignored."""

@@ -6,6 +6,7 @@ Neither negotiates compression: speech does not compress, and a small frame must
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lingua_scheduler.protocol.websocket import Pong
@@ -21,7 +22,15 @@ LINGER_S = 5.0
 GOING_AWAY, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1011, 1013
 SESSION_TAKEN_OVER, NOT_ALLOWED = 4000, 4003
 
-Frame = str | bytes | Pong
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Frames that say nothing to whoever serves, and cost time: pings, which are answered, and parts of messages."""
+
+    count: int = 1
+
+
+Frame = str | bytes | Pong | Extra
 Work = Coroutine[Any, Any, None]
 Handle = Callable[[Frame], Work | None]
 """Handles a frame at once, or begins to: the next frame is handled when the work that it returns has been done."""
@@ -51,7 +60,8 @@ class Socket(Protocol):
     async def serve(self, handle: Handle) -> None:
         """Hand over one frame after the other, in order, until the socket is closed, however that comes about.
 
-        Pings are answered without asking. What `handle` or its work raises ends the serving and is raised here.
+        Pings are answered without asking, and told as `Extra`; so are parts of messages, by our own endpoint alone.
+        What `handle` or its work raises ends the serving and is raised here.
         """
         ...
 

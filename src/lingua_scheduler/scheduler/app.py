@@ -25,12 +25,13 @@ from lingua_scheduler.scheduler.control import Control
 from lingua_scheduler.scheduler.crowd import for_guests
 from lingua_scheduler.scheduler.desk import Desk
 from lingua_scheduler.scheduler.dispatch import Dispatch
-from lingua_scheduler.scheduler.door import Door, Newcomers, Reception
+from lingua_scheduler.scheduler.door import Door, Newcomers, Reception, Visitors
 from lingua_scheduler.scheduler.http import HEADER_BYTES_MAX, build_app, websocket_routes
 from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.pages import HEADERS
 from lingua_scheduler.scheduler.previews import Previews
+from lingua_scheduler.scheduler.proxies import networks
 from lingua_scheduler.scheduler.resume import Resumes
 from lingua_scheduler.scheduler.rooms import Rooms
 from lingua_scheduler.scheduler.routes import Routes
@@ -139,9 +140,11 @@ async def _listening(scheduler: Scheduler) -> AsyncGenerator[None]:
     try:
         config = scheduler.context.config
         guarded = {path: for_guests(scheduler.context, serve) for path, serve in routes.items()}
-        reception = Reception(runner, config, newcomers)
+        trusted = networks(server.trusted_proxies)
+        visitors = Visitors(scheduler.context.limits, trusted)
+        reception = Reception(runner, trusted, newcomers, visitors)
         lodge = Lodge(guarded, reception, HEADERS, _task_failed) if server.websocket == "own" else None
-        door = Door(runner, config, newcomers, lodge)
+        door = Door(runner, config, newcomers, visitors, lodge)
         try:
             await door.start()
         except OSError as error:

@@ -46,7 +46,8 @@ RoomMessage = (
 
 
 _CHUNKS = (wire.AudioChunk, codec.BinaryChunk)
-"""As a tuple: a union is made anew for each frame that is asked about."""
+_SILENT = (sockets.Pong, sockets.Extra)
+"""As tuples: a union is made anew for each frame that is asked about."""
 
 
 class _SilenceError(Exception):
@@ -165,7 +166,9 @@ class ClientConnection:
                 raise unauthorized(error) from None
 
     def _take(self, frame: sockets.Frame) -> sockets.Work | None:
-        if isinstance(frame, sockets.Pong) or self._is_barred:
+        if isinstance(frame, _SILENT):
+            return self._pace.silent(frame, self._context.clock.now_ms())
+        if self._is_barred:
             return None
         if wait_ms := self._pace.frame(len(frame), self._context.clock.now_ms()):
             return self._take_later(frame, wait_ms)

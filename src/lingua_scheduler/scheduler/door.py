@@ -14,8 +14,9 @@ from lingua_scheduler.runtime import tls
 from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import Config, ServerConfig
 from lingua_scheduler.runtime.doorman import Doorman, Lodge
+from lingua_scheduler.scheduler.limits import Limits, of_whom
 from lingua_scheduler.scheduler.pages import Handler
-from lingua_scheduler.scheduler.proxies import networks, origin
+from lingua_scheduler.scheduler.proxies import Network, is_among, origin
 
 _Shown = Mapping[str, Sequence[Sequence[tuple[str, str]]]]
 _Names = Mapping[str, Sequence[tuple[str, str]]]
@@ -63,10 +64,65 @@ class Newcomers:
                     one.transport.abort()
 
 
+class Visitors:
+    """Which address each open connection is from: none has more of them than it may, but for trusted proxies."""
+
+    def __init__(self, limits: Limits, trusted: Sequence[Network]) -> None:
+        self._limits = limits
+        self._trusted = trusted
+        self._addresses: dict[asyncio.BaseProtocol, str] = {}
+
+    def come(self, one: asyncio.BaseProtocol, transport: asyncio.BaseTransport | None) -> bool:
+        """Whether it may stay."""
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        remote = str(peer[0]) if peer else ""
+        address = "" if is_among(remote, self._trusted) else of_whom(remote)
+        if not self._limits.arrive(address):
+            return False
+        self._addresses[one] = address
+        return True
+
+    def go(self, one: asyncio.BaseProtocol) -> None:
+        if (address := self._addresses.pop(one, None)) is not None:
+            self._limits.depart(address)
+
+    def give_on(self, one: asyncio.BaseProtocol, handler: RequestHandler) -> asyncio.Protocol:
+        """The same connection by another protocol."""
+        visit = _Visit(handler, self)
+        if (address := self._addresses.pop(one, None)) is not None:
+            self._addresses[visit] = address
+        return visit
+
+
+class _Visit(asyncio.Protocol):
+    """A connection that aiohttp serves, whose end is told."""
+
+    def __init__(self, handler: RequestHandler, visitors: Visitors, *, comes: bool = False) -> None:
+        """`comes`: nobody has asked yet whether it may stay."""
+        self._visitors = visitors
+        self._handler = handler
+        self._comes = comes
+        self.data_received = handler.data_received
+        self.eof_received = handler.eof_received
+        self.pause_writing = handler.pause_writing
+        self.resume_writing = handler.resume_writing
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._handler.connection_made(transport)
+        if self._comes and not self._visitors.come(self, transport):
+            transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._visitors.go(self)
+        self._handler.connection_lost(exc)
+
+
 class Door(web.TCPSite):
     """As its base, with a bound on connections, and newcomers told."""
 
-    def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers, lodge: Lodge | None) -> None:
+    def __init__(
+        self, runner: web.AppRunner, config: Config, newcomers: Newcomers, visitors: Visitors, lodge: Lodge | None
+    ) -> None:
         """Without a lodge aiohttp serves WebSockets too. ConfigError where certificates cannot be used."""
         server = config.server
         context = tls_of(server)
@@ -78,6 +134,7 @@ class Door(web.TCPSite):
         super().__init__(runner, server.host, server.port, ssl_context=context, reuse_port=server.workers > 1 or None)
         self._connections_max = config.limits.connections
         self._newcomers = newcomers
+        self._visitors = visitors
         self._lodge = lodge
 
     async def start(self) -> None:
@@ -108,29 +165,38 @@ class Door(web.TCPSite):
             return Doorman(self._lodge)
         handler = server()
         self._newcomers.add(handler)
-        return handler
+        return _Visit(handler, self._visitors, comes=True)
 
 
 class Reception:
     """Who comes to a doorman: served by us, or given on to aiohttp. What `Lodge` is told."""
 
-    def __init__(self, runner: web.AppRunner, config: Config, newcomers: Newcomers) -> None:
+    def __init__(
+        self, runner: web.AppRunner, trusted: Sequence[Network], newcomers: Newcomers, visitors: Visitors
+    ) -> None:
         self._runner = runner
         self._newcomers = newcomers
-        self._trusted = networks(config.server.trusted_proxies)
+        self._visitors = visitors
+        self._trusted = trusted
 
-    def came(self, doorman: Doorman) -> None:
-        self._newcomers.add(doorman)
+    def came(self, doorman: Doorman) -> bool:
+        may_stay = self._visitors.come(doorman, doorman.transport)
+        if may_stay:
+            self._newcomers.add(doorman)
+        return may_stay
 
     def heard(self, doorman: Doorman) -> None:
         self._newcomers.heard(doorman)
+
+    def left(self, doorman: Doorman) -> None:
+        self._visitors.go(doorman)
 
     def elsewhere(self, doorman: Doorman) -> asyncio.Protocol:
         """Its header may still be incomplete: it has no more time for that than it had."""
         assert self._runner.server is not None
         handler = self._runner.server()
         self._newcomers.add(handler, self._newcomers.heard(doorman))
-        return handler
+        return self._visitors.give_on(doorman, handler)
 
     def origin(self, peer: str, forwarded_for: Sequence[str]) -> str:
         return origin(peer, forwarded_for, self._trusted) if self._trusted else peer

@@ -4,6 +4,7 @@ Where waiting is enough the instance waits: it reads a connection that says too 
 TCP holds up the sender. Where it is not, the peer is told RATE_LIMITED and when to come again.
 """
 
+import asyncio
 import ipaddress
 from collections import Counter
 
@@ -15,6 +16,7 @@ from lingua_scheduler.runtime.clock import Clock
 from lingua_scheduler.runtime.config import LimitsConfig
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.runtime.metrics import Metrics
+from lingua_scheduler.runtime.sockets import Extra, Pong, Work
 from lingua_scheduler.scheduler.auth.guard import is_loopback
 
 _log = get_logger("scheduler.limits")
@@ -39,10 +41,21 @@ class Limits:
         per_minute = config.connects_per_minute_per_address
         self._connects = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
         self._connected: Counter[str] = Counter()
+        self._arrived: Counter[str] = Counter()
         per_minute = config.requests_per_minute_per_address
         self._requests = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
         self.memory_bytes = config.memory_mib << 20 or int(memory.available_bytes() * MEMORY_SHARE)
         self.is_out_of_memory = False
+
+    def arrive(self, address: str) -> bool:
+        """A TCP connection of an address, which `depart` ends; or False: it has as many as it may."""
+        if not self._is_free(address) and self._arrived[address] >= self.config.tcp_connections_per_address:
+            return False
+        self._arrived[address] += 1
+        return True
+
+    def depart(self, address: str) -> None:
+        _count_down(self._arrived, address)
 
     def connect(self, address: str) -> int:
         """A WebSocket of an address, which `leave` ends; or the milliseconds until it may try again."""
@@ -64,10 +77,7 @@ class Limits:
 
     def leave(self, address: str) -> None:
         """The end of what `connect` allowed."""
-        if self._connected[address] > 1:
-            self._connected[address] -= 1
-        else:
-            del self._connected[address]
+        _count_down(self._connected, address)
 
     def check_new_session(self, sessions: int) -> None:
         """PeerError RATE_LIMITED where the instance has as many as it may, or no memory for more."""
@@ -103,6 +113,11 @@ class Reading:
         frames_ms, bytes_ms = self._frames.take(1, now_ms), self._bytes.take(size, now_ms)
         return frames_ms if frames_ms > bytes_ms else bytes_ms  # noqa: FURB136 - taken for each frame
 
+    def silent(self, frame: Pong | Extra, now_ms: int) -> Work | None:
+        """What waits before the next frame is read, after frames that say nothing: they are read, too."""
+        wait_ms = self._frames.take(1 if isinstance(frame, Pong) else frame.count, now_ms)
+        return asyncio.sleep(wait_ms / 1000) if wait_ms else None
+
 
 class Pace(Reading):
     """How fast one client's connection may speak."""
@@ -135,6 +150,13 @@ def of_whom(address: str) -> str:
     if isinstance(found, ipaddress.IPv4Address) or found.is_loopback:
         return address
     return str(found.ipv4_mapped or ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+
+
+def _count_down(counts: Counter[str], address: str) -> None:
+    if counts[address] > 1:
+        counts[address] -= 1
+    else:
+        del counts[address]
 
 
 def per_minute(count: int, now_ms: int) -> Bucket:

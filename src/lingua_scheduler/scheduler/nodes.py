@@ -266,17 +266,19 @@ class NodeConnection:
         self._socket.close_nowait(code, reason)
 
     def _take(self, frame: sockets.Frame) -> sockets.Work | None:
+        if isinstance(frame, sockets.Extra):
+            return self._reading.silent(frame, self._context.clock.now_ms())
         size = 0 if isinstance(frame, sockets.Pong) else len(frame)
         if wait_ms := self._reading.frame(size, self._context.clock.now_ms()):
             return self._take_later(frame, wait_ms)
         self._on_frame(frame)
         return None
 
-    async def _take_later(self, frame: sockets.Frame, wait_ms: int) -> None:
+    async def _take_later(self, frame: str | bytes | sockets.Pong, wait_ms: int) -> None:
         await asyncio.sleep(wait_ms / 1000)
         self._on_frame(frame)
 
-    def _on_frame(self, frame: sockets.Frame) -> None:
+    def _on_frame(self, frame: str | bytes | sockets.Pong) -> None:
         if self._is_barred:
             return
         if isinstance(frame, sockets.Pong):

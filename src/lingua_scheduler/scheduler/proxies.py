@@ -34,7 +34,7 @@ def origin(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) 
     """
     hops = [one.strip() for line in forwarded_for for one in line.split(",")][-_HOPS_MAX:]
     address = peer
-    while hops and _is_among(address, trusted):
+    while hops and is_among(address, trusted):
         last = hops.pop()
         if not _is_address(last):
             break
@@ -54,7 +54,7 @@ def behind_proxies(trusted: Sequence[Network]) -> Middleware:
     return middleware
 
 
-def _is_among(address: str, trusted: Sequence[Network]) -> bool:
+def is_among(address: str, trusted: Sequence[Network]) -> bool:
     return _is_address(address) and any(ipaddress.ip_address(address) in network for network in trusted)
 
 
