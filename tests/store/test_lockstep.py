@@ -184,7 +184,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(instance=INSTANCES, bill=st.integers(0, 2), audio_ms=st.sampled_from([0, 700]))
     def spend(self, instance: InstanceId, bill: int, audio_ms: int) -> None:
-        self._call("allowances", "spend", "token", instance, bill, audio_ms, 1000)
+        self._call("allowances", "spend", "token", instance, bill, audio_ms, 10_000)
 
     @rule()
     def take_what_was_offered(self) -> None:

@@ -1,5 +1,6 @@
 """Before any request is looked at: does it name this instance, and does its sender ask no more often than he may?"""
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -7,6 +8,7 @@ from lingua_scheduler.protocol.handshake import Denial
 from lingua_scheduler.runtime.doorman import Serve
 from lingua_scheduler.runtime.library_sockets import as_response
 from lingua_scheduler.runtime.sockets import Caller
+from lingua_scheduler.scheduler.answers import Refusal
 from lingua_scheduler.scheduler.context import Context
 from lingua_scheduler.scheduler.limits import crowded, of_whom
 from lingua_scheduler.scheduler.pages import Handler
@@ -22,7 +24,13 @@ def only_guests(context: Context) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         named = None if request.path in _ALWAYS else request.headers.get("Host")
         denial = _denial(context, request.remote or "", named)
-        return await handler(request) if denial is None else as_response(denial)
+        if denial is None:
+            return await handler(request)
+        response = as_response(denial)
+        if request.path.startswith("/api/"):
+            response.body = msgspec.json.encode(Refusal(error=denial.text.strip()))
+            response.content_type = "application/json"
+        return response
 
     return check
 

@@ -28,7 +28,7 @@ class StoreModel:
         self.instances = InstanceModel(self.world)
         self.rooms = RoomModel(self.world)
         self.shares = ShareModel(self.world)
-        self.allowances = AllowanceModel()
+        self.allowances = AllowanceModel(self.world)
 
 
 __all__ = ["StoreModel"]
