@@ -53,8 +53,10 @@ async def test_waiting_for_output_fails_when_the_child_ends_without_it(processes
 
 
 async def test_a_running_child_is_ended_by_its_pid():
+    """Looked at right after its start it was once not seen: until the kernel has laid it out, it has no environment."""
     with Processes() as runner:
-        child = runner.start(sys.executable, "-c", "import signal; signal.pause()")
+        child = runner.start(sys.executable, "-c", "import signal; print('ready', flush=True); signal.pause()")
+        await child.wait_output("ready")
         assert list(runner.alive()) == [child.pid]
 
     assert child.process.returncode == -signal.SIGTERM
