@@ -2,7 +2,7 @@
 # Makes the files that compose.yaml names under `secrets`; what is there already stays.
 #
 #   ./make-secrets.sh                      # with `lingua` on the PATH
-#   LINGUA="docker run --rm --user $(id -u) --volume $PWD/secrets:/work/secrets --workdir /work lingua-scheduler" ./make-secrets.sh
+#   LINGUA="docker run --rm --user $(id -u) --volume $PWD/secrets:/out/secrets --workdir /out lingua-scheduler" ./make-secrets.sh
 #
 # The folder is its owner's alone; the files in it can be read by the containers' users, who have other numbers.
 set -eu
