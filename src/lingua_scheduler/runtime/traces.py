@@ -36,6 +36,11 @@ def valid_traceparent(text: str | None) -> str:
     return text if text is not None and _TRACEPARENT.fullmatch(text) else ""
 
 
+EPOCH_MS = 60_000
+"""The epoch is two clocks read one after the other, so no two of them are alike: read for each span, a part could begin
+before the whole. Read now and then it follows a wall clock that is set."""
+
+
 class Span:
     """One stretch of time. Ends once; what comes later is ignored."""
 
@@ -78,6 +83,8 @@ class Traces:
         self._provider = provider
         self._tracer = provider.get_tracer("lingua_scheduler", __version__)
         self._clock = clock
+        self._epoch_ms = clock.epoch_ms()
+        self._epoch_until_ms = clock.now_ms() + EPOCH_MS
 
     def begin(
         self, name: str, at_ms: float, *, parent: "Span | str" = "", kind: Kind = "internal", **told: Value
@@ -95,7 +102,11 @@ class Traces:
         return Span(self, made)
 
     def wall_ns(self, at_ms: float) -> int:
-        return int((self._clock.epoch_ms() + at_ms) * 1_000_000)
+        """Wall time of a loop time. In the order of loop times, but where the epoch is read anew between two."""
+        if (now_ms := self._clock.now_ms()) >= self._epoch_until_ms:
+            self._epoch_ms = self._clock.epoch_ms()
+            self._epoch_until_ms = now_ms + EPOCH_MS
+        return int((self._epoch_ms + at_ms) * 1_000_000)
 
     async def close(self) -> None:
         """Send what is left, for as long as an export may take."""
