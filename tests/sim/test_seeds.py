@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lingua_scheduler.sim.plan import EXTRAS, FIRST, FaultKind, Size, make_plan
+from lingua_scheduler.sim.plan import EXTRAS, FAULTS, FIRST, FaultKind, Size, make_plan
 from lingua_scheduler.sim.runner import judge
 
 SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "6"))
@@ -25,6 +25,7 @@ GROUPS = {
 
 LOST_INSTANCES: tuple[FaultKind, ...] = ("kill_instance", "drain_instance", "cut_client")
 ALL = (*FIRST, *EXTRAS)
+EVERYTHING = (*FAULTS, *EXTRAS)
 BUT_REDIS: tuple[FaultKind, ...] = tuple(
     one for one in FIRST if one not in ("redis_down", "redis_slow", "redis_lossy", "flush", "fail_over")
 )
@@ -54,6 +55,8 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "an utterance was answered again, for Redis had lost that it was": (298, ALL),
     "an utterance that its client had the answer of was told as lost": (313, ALL),
     "an utterance was cut anew, and the answer for the first cut was taken for it": (505, ALL),
+    "the empty result behind a real one went another way, and arrived first": (572, EVERYTHING),
+    "an utterance of which its owner alone knew was cut anew, and the first was asked for": (579, EVERYTHING),
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

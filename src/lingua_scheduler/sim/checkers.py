@@ -14,6 +14,9 @@
 A node of protocol 1 keeps short speech, and the end of long speech, without a word: whether it says so later nobody can
 know. What one had kept is left out of R1 and of the part of R2 that says nothing is said twice.
 
+An utterance that ended while Redis was away is known to its owner alone. Where that goes before anybody has heard of
+it, the next one may cut the same audio elsewhere: what is owed then are answers for its utterances.
+
 `merged` is no answer to where the words went: they must be in another text.
 """
 
@@ -44,6 +47,8 @@ class Violation:
 class _Utterance:
     index: int
     packets: list[speech.Packet]
+    owner: str
+    """The instance that cut it."""
     outcomes: list[str] = field(default_factory=list[str])
 
 
@@ -119,7 +124,7 @@ def _read_scheduler(session: _Session, event: Event) -> None:
         case "utterance":
             _, index, _, _, text = event.facts
             session.owners.add(event.who)
-            session.utterances[index] = _Utterance(index, list(speech.read(text)))
+            session.utterances[index] = _Utterance(index, list(speech.read(text)), event.who)
         case "concluded":
             _, index, _, how = event.facts
             if (utterance := session.utterances.get(index)) is not None:
@@ -175,6 +180,7 @@ def _answered_once(session: _Session) -> list[Violation]:
         Violation("R2", f"utterance {utterance.index} {why}", session.id)
         for utterance in session.utterances.values()
         if (why := _why_not_once(session, utterance, answers.get(utterance.index, [])))
+        and not _was_cut_anew(session, utterance)
     ]
     found += [
         Violation("R2", f"an answer for utterance {index}, which nobody said", session.id)
@@ -195,6 +201,15 @@ def _why_not_once(session: _Session, utterance: _Utterance, answers: list[str]) 
     if not answers:
         return f"({utterance.outcomes}) was never answered"
     return "" if utterance.outcomes or session.is_abandoned else "never ended"
+
+
+def _was_cut_anew(session: _Session, utterance: _Utterance) -> bool:
+    """Whether its owner went before anybody heard of it: the next one cut the same audio elsewhere and answers that."""
+    heard_of = {event.facts[1] for event in session.answers if event.what != "reconnected"}
+    if utterance.outcomes or utterance.index in heard_of:
+        return False
+    others = (one for one in session.utterances.values() if one.owner != utterance.owner and one.index in heard_of)
+    return set(utterance.packets) <= {packet for one in others for packet in one.packets}
 
 
 def _said_once(session: _Session) -> list[Violation]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from lingua_scheduler.core.node import events as ev
@@ -173,6 +174,19 @@ def test_reports_go_on_under_the_connections_name():
     held = JobHeld(job_id="j", attempt_id=1, reason="short", deadline_ms=10_000)
     connection.say(held)
     assert connection.last == [ev.ForwardReport(FRESH, 1, held)]
+
+
+def test_the_empty_result_behind_a_real_one_is_no_answer():
+    """Its owner forgets a job with its result: the empty one took another way, and counted (seed 572)."""
+    connection = Connection().serve()
+    real, empty = result(), msgspec.structs.replace(result(), extra={"reason": "NO_TEXT_ASSIGNED"})
+    assert connection.say(real) == [ev.ForwardReport(FRESH, 1, real)]
+    assert connection.say(empty) == []
+    assert connection.say(real) == [ev.ForwardReport(FRESH, 1, real)], "what is sent again may have been lost"
+    retried = msgspec.structs.replace(empty, attempt_id=2)
+    assert connection.say(retried) == [ev.ForwardReport(FRESH, 1, retried)]
+    merged = msgspec.structs.replace(empty, job_id="j1", utterance_index=1)
+    assert connection.say(merged) == [ev.ForwardReport(FRESH, 1, merged)], "the only answer of its job"
 
 
 def test_a_report_in_anothers_name_is_refused():

@@ -19,7 +19,8 @@ The store. One registration and one heartbeat are in flight at most; of heartbea
 What failed is repeated. A node that the store does not know (its key expired) is told so and closed with 4001, unless
 it was the store that was away: then the node is registered again from memory and does not notice.
 
-Bounds. Reports before the confirmation: `REPORTS_KEPT`. Everything else is one value of each kind.
+Bounds. Reports before the confirmation: `REPORTS_KEPT`; answers that are remembered: `ANSWERED_KEPT`. Everything else
+is one value of each kind.
 
 The machine does not know of jobs (it forwards what is said of them), sessions, sockets, Redis or clocks. Closing codes:
 4001 register again, 4002 a newer connection took over, 4003 the node id is another's.
@@ -28,6 +29,7 @@ The machine does not know of jobs (it forwards what is said of them), sessions, 
 from typing import assert_never
 
 from lingua_scheduler.core.node import events as ev
+from lingua_scheduler.core.node.answered import Answered
 from lingua_scheduler.core.node.config import REGISTER_MS, REPORTS_KEPT, HealthSettings
 from lingua_scheduler.core.node.events import LostCause, NodeEffect, NodeEvent, Refusal, Registration, StoredStatus
 from lingua_scheduler.core.node.liveness import Liveness
@@ -71,6 +73,7 @@ class NodeMachine:
         self._store = StoreLink(self._out, self._standing, self._liveness)
         self._owes_ack = False
         self._reports: list[ev.JobReport] = []
+        self._answered = Answered()
         self._register_by_ms = now_ms + REGISTER_MS
         self._left_at_ms = 0
 
@@ -222,7 +225,7 @@ class NodeMachine:
 
     def _on_report(self, report: ev.JobReport) -> None:
         known = self._speaker(getattr(report, "node_id", None))
-        if known is None:
+        if known is None or self._answered.is_echo(report):
             return
         if self._phase in KNOWN:
             self._out.append(ev.ForwardReport(known.node_id, self.epoch, report))
