@@ -14,7 +14,7 @@ from tests.support import wait_until
 
 LINGUA = str(Path(sys.executable).with_name("lingua"))
 COLOUR = re.compile(r"\x1b\[\d+m")
-SIMULATE = (LINGUA, "simulate", "--seeds", "2", "--minutes", "0.2", "--faults", "none")
+SIMULATE = (LINGUA, "simulate", "--seeds", "2", "--minutes", "0.2", "--faults", "none", "--jobs", "1")
 
 
 class Terminal:
@@ -49,6 +49,11 @@ class Terminal:
             pass
         return self._seen.decode("utf-8", "replace")
 
+    def children(self) -> list[str]:
+        """The processes that it has started, by their ids."""
+        pid = self.process.pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
     async def wait_exit(self) -> int:
         await wait_until(lambda: (self.screen, self.process.poll() is not None)[1], f"the end of {self.process.args}")
         return self.process.wait()
@@ -81,15 +86,21 @@ def test_a_pipe_gets_neither():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("argv", [("simulate", "--seeds", "1000"), ("serve", "--embedded-redis", "--port", "0")])
+@pytest.mark.parametrize(
+    "argv", [("simulate", "--seeds", "1000", "--jobs", "2"), ("serve", "--embedded-redis", "--port", "0")]
+)
 async def test_ctrl_c_ends_without_a_traceback(argv: tuple[str, ...]):
+    """And with all that it has started."""
     with Terminal(LINGUA, *argv) as terminal:
         await wait_until(lambda: "seeds" in terminal.screen or "nodes " in terminal.screen, f"work of {argv}")
+        children = terminal.children()
+        assert children
         os.killpg(terminal.process.pid, signal.SIGINT)  # as a terminal does: to all that the command started
 
         assert await terminal.wait_exit() == 130
         assert "Traceback" not in terminal.screen
         assert terminal.screen.endswith("interrupted\r\n")
+        await wait_until(lambda: not any(Path("/proc", pid).exists() for pid in children), "the end of its processes")
 
 
 async def test_ctrl_c_ends_a_demo_and_its_engines_without_a_traceback(tmp_path: Path):

@@ -32,6 +32,7 @@ _EXPECTED = {
     ("lingua_scheduler.client.errors", "SoundError"): "BAD_SOUND",
     ("lingua_scheduler.node.app", "NodeFailed"): "NODE_FAILED",
     ("lingua_scheduler.runtime.config", "ConfigError"): "BAD_CONFIGURATION",
+    ("lingua_scheduler.sim.crew", "CrewError"): "SIMULATION_FAILED",
     ("lingua_scheduler.store.errors", "StoreError"): "REDIS_FAILED",
 }
 """Exceptions whose message is one line for people, with their code for machines where they carry none themselves."""

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from lingua_scheduler.cli.arguments import Commands, UsageError, add_command, add_json, natural, positive
 from lingua_scheduler.cli.console import INTERRUPTED, Console
+from lingua_scheduler.runtime.clock import stopwatch_s
 
 if TYPE_CHECKING:
+    from lingua_scheduler.sim.crew import Crew
     from lingua_scheduler.sim.plan import Size
     from lingua_scheduler.sim.runner import Verdict
 
@@ -33,6 +35,12 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "simulate", "prove what is promised, by simulated years of faults", _EXAMPLES)
     parser.add_argument("--seed", type=natural, default=1, metavar="N", help="the first seed (default 1)")
     parser.add_argument("--seeds", type=positive, metavar="N", help="how many (default 20; 1 with --explain, --shrink)")
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="how many seeds at once, in processes (default: one on each processor)",
+    )
     parser.add_argument("--sessions", type=_million, metavar="N", help="speakers at once (default 6)")
     parser.add_argument("--nodes", type=positive, metavar="N", help="worker nodes (default 4)")
     parser.add_argument("--instances", type=positive, default=3, metavar="N", help="scheduler instances (default 3)")
@@ -83,7 +91,8 @@ class _Tally:
     violations: int = 0
     utterances: int = 0
     simulated_ms: int = 0
-    wall_s: float = 0.0
+    processor_s: float = 0.0
+    began_s: float = field(default_factory=stopwatch_s)
     broken: list[int] = field(default_factory=list[int])
 
     def add(self, verdict: "Verdict") -> None:
@@ -91,17 +100,19 @@ class _Tally:
         self.violations += len(verdict.violations)
         self.utterances += verdict.utterances
         self.simulated_ms += verdict.simulated_ms
-        self.wall_s += verdict.wall_s
+        self.processor_s += verdict.processor_s
         self.broken += [verdict.seed] if verdict.violations else []
 
     def progress(self, console: Console) -> None:
-        left_s = self.wall_s / self.played * (self.seeds - self.played) if self.played else 0
+        took_s = stopwatch_s() - self.began_s
+        left_s = took_s / self.played * (self.seeds - self.played) if self.played else 0
         told = f"{self.played} of {self.seeds} seeds, {len(self.broken)} broken"
         console.progress(self.played, self.seeds, told + (f", {left_s:.0f} s left" if self.played else ""))
 
     def tell(self, console: Console) -> None:
         console.status("")
-        speed = self.simulated_ms / 1000 / self.wall_s if self.wall_s else 0
+        wall_s = stopwatch_s() - self.began_s
+        speed = self.simulated_ms / 1000 / wall_s
         told = f"{len(self.broken)} broken: {', '.join(map(str, self.broken[:20]))}" if self.broken else ""
         console.line(
             f"{self.played} seeds, {self.utterances} utterances, {self.simulated_ms / 3_600_000:.1f} h "
@@ -111,7 +122,7 @@ class _Tally:
             console.json({
                 "seeds": self.played, "violations": self.violations, "broken": self.broken,
                 "utterances": self.utterances, "simulated_s": self.simulated_ms // 1000,
-                "wall_s": round(self.wall_s, 1),
+                "wall_s": round(wall_s, 1), "processor_s": round(self.processor_s, 1),
             })  # fmt: skip
 
 
@@ -119,16 +130,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Play the seeds; 1 where any rule was broken."""
     if args.scale:
         return _compare(args, console)
-    from lingua_scheduler.sim.runner import judge_seeds
+    from lingua_scheduler.sim.crew import Crew, Work, processors
 
     size = _size(args)
     tally = _Tally(args.seeds or (1 if args.explain or args.shrink else 20))
-    with _stoppable(tally, console):
+    crew = Crew(Work(size, not args.no_checks), min(args.jobs or processors(), tally.seeds))
+    with contextlib.closing(crew), _stoppable(tally, crew, console):
         tally.progress(console)
-        for verdict in judge_seeds(args.seed, tally.seeds, size, checks=not args.no_checks):
+        for verdict in crew.verdicts(args.seed, tally.seeds):
             tally.add(verdict)
             if verdict.violations:
-                _tell(verdict, console, args)
+                _tell(verdict, size, console, args)
                 if args.shrink:
                     _shrink(verdict, size, console)
                     break
@@ -160,7 +172,7 @@ def _compare(args: argparse.Namespace, console: Console) -> int:
 
 
 @contextlib.contextmanager
-def _stoppable(tally: _Tally, console: Console) -> Generator[None]:
+def _stoppable(tally: _Tally, crew: "Crew", console: Console) -> Generator[None]:
     """Ctrl-C tells what has been played and ends the process on the spot.
 
     An exception would rise in the middle of a world whose thousand tasks then end in each other's way, each with a line
@@ -168,6 +180,7 @@ def _stoppable(tally: _Tally, console: Console) -> Generator[None]:
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        crew.kill()
         tally.tell(console)
         console.interrupted()
         sys.stdout.flush()
@@ -200,7 +213,9 @@ def _size(args: argparse.Namespace) -> "Size":
     )
 
 
-def _tell(verdict: "Verdict", console: Console, args: argparse.Namespace) -> None:
+def _tell(verdict: "Verdict", size: "Size", console: Console, args: argparse.Namespace) -> None:
+    from lingua_scheduler.sim.plan import make_plan
+    from lingua_scheduler.sim.runner import judge
     from lingua_scheduler.sim.story import tell
     from lingua_scheduler.sim.timeline import draw
 
@@ -209,13 +224,17 @@ def _tell(verdict: "Verdict", console: Console, args: argparse.Namespace) -> Non
         console.line(f"  {violation}")
     if len(verdict.violations) > _SHOWN:
         console.line(f"  and {len(verdict.violations) - _SHOWN} more")
-    if verdict.run is None:
+    is_story_wanted = args.explain or args.seeds in (None, 1)
+    if not is_story_wanted and args.timeline is None:
         return
-    if args.explain or args.seeds in (None, 1):
-        for line in tell(verdict.run, verdict.violations[0]):
+    # Another process played it, or this one: it is the same run.
+    run = verdict.run or judge(make_plan(verdict.seed, size), checks=not args.no_checks).run
+    assert run is not None
+    if is_story_wanted:
+        for line in tell(run, verdict.violations[0]):
             console.line(f"    {line}")
     if args.timeline is not None:
-        args.timeline.write_text(draw(verdict.run, verdict.violations[0].session), encoding="utf-8")
+        args.timeline.write_text(draw(run, verdict.violations[0].session), encoding="utf-8")
 
 
 def _explain(seed: int, size: "Size", console: Console, timeline: Path | None) -> None:

@@ -9,6 +9,11 @@ def stopwatch_s() -> float:
     return time.perf_counter()
 
 
+def processor_s() -> float:
+    """Seconds of processor that this process has taken: only differences mean anything."""
+    return time.process_time()
+
+
 class Clock:
     """`now_ms` never goes back and is what machines are given; `wall_ms` is UTC and only for showing and stamping.
 

@@ -36,7 +36,6 @@ class Run:
     healed_ms: int = 0
     simulated_ms: int = 0
     steps: int = 0
-    wall_s: float = 0.0
     asked: int = 0
     unfinished: list[str] = field(default_factory=list[str])
     """Who had not finished `HEAL_MS` after the faults."""

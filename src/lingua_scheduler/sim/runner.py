@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lingua_scheduler.runtime.clock import processor_s
 from lingua_scheduler.sim.checkers import Violation, check
 from lingua_scheduler.sim.plan import Plan, Size, make_plan
 from lingua_scheduler.sim.run import Run
@@ -18,13 +19,14 @@ class Verdict:
     violations: tuple[Violation, ...]
     utterances: int
     simulated_ms: int
-    wall_s: float
+    processor_s: float
     digest: str
     run: Run | None = None
 
 
 def judge(plan: Plan, *, checks: bool = True) -> Verdict:
     """Play a plan and check its history."""
+    began_s = processor_s()
     gc_was_enabled = gc.isenabled()
     # A run makes little garbage that counts cannot free, and much that lives until its end: looking for cycles in it
     # over and over would take a third of the time.
@@ -40,7 +42,7 @@ def judge(plan: Plan, *, checks: bool = True) -> Verdict:
         violations=violations,
         utterances=sum(1 for _ in run.history.of("utterance")),
         simulated_ms=run.simulated_ms,
-        wall_s=run.wall_s,
+        processor_s=processor_s() - began_s,
         digest=run.history.digest(),
         run=run if violations else None,
     )

@@ -10,7 +10,6 @@ from random import Random
 from lingua_scheduler.core.placement import Selected
 from lingua_scheduler.protocol.ids import InstanceId, NodeId
 from lingua_scheduler.runtime import ids
-from lingua_scheduler.runtime.clock import stopwatch_s
 from lingua_scheduler.sim.agent import Agent, Surroundings
 from lingua_scheduler.sim.history import History
 from lingua_scheduler.sim.instance import SimInstance
@@ -62,7 +61,6 @@ class World:
 
     def play(self, *, checks: bool = True) -> Run:
         """The whole run."""
-        began_s = stopwatch_s()
         entropy = Random(f"ids {self.plan.seed}")
         with ids.drawn_from(entropy.randbytes), watching(self.history, checks=checks):
             self._begin()
@@ -73,7 +71,6 @@ class World:
         run = self.run
         run.simulated_ms, run.steps, run.asked = self.loop.now_ms, self.loop.steps, self.redis.asked
         run.bugs += self.loop.bugs
-        run.wall_s = stopwatch_s() - began_s
         return run
 
     def pick(self, rng: Random, before: Listener | None) -> Listener | None:
