@@ -20,7 +20,7 @@ async def test_a_frame_stays_within_its_ratio_to_the_floor(kind: FrameKind, monk
     monkeypatch.setattr(sessions, "FRAMES_S", 1.0)
     settings = Settings(sessions=150, frames=kind, rounds=3)
     async with Stand.open() as stand, stand.redis() as redis:
-        measured = await sessions.frame_rounds(stand, redis, settings, with_limit=False)
+        measured = await sessions.frame_rounds(stand, redis, settings, with_all=False)
 
     ratios = [
         ours.cpu_us_per_frame / floor.cpu_us_per_frame

@@ -9,7 +9,7 @@ import asyncio
 
 from lingua_scheduler.bench.histogram import Histogram
 from lingua_scheduler.bench.placement import Load
-from lingua_scheduler.bench.report import Report, figure, latency
+from lingua_scheduler.bench.report import Figure, Report, figure, latency
 from lingua_scheduler.bench.settings import Settings
 from lingua_scheduler.bench.stand import Measured, Redis, Stand
 from lingua_scheduler.store.store import Store
@@ -26,6 +26,7 @@ async def run(settings: Settings) -> Report:
         report.machine["redis"] = redis.description
         ours: list[Measured] = []
         relayed: list[Measured] = []
+        by_aiohttp: list[Measured] = []
         bare_us: list[float] = []
         for _ in range(max(1, settings.rounds)):
             async with stand.scheduler(redis) as server:
@@ -33,7 +34,11 @@ async def run(settings: Settings) -> Report:
             bare_us.append(await _bare_scripts_us(redis, settings))
             async with stand.floor() as floor:
                 relayed.append(await stand.load(floor, settings.utterance_plan(floor, _SPEECH_MS)))
+            async with stand.floor("aiohttp") as floor:
+                by_aiohttp.append(await stand.load(floor, settings.utterance_plan(floor, _SPEECH_MS)))
     _tell(report, ours, relayed, bare_us)
+    report.figures.insert(1, _utterance("… beside aiohttp's relay", ours, by_aiohttp))
+    report.latencies.append(latency("dispatch by aiohttp's relay", _merged(by_aiohttp, "dispatch")))
     return report
 
 
@@ -42,25 +47,29 @@ def _tell(report: Report, ours: list[Measured], relayed: list[Measured], bare_us
     redis_us = [one.redis.cpu_s / count * 1e6 for one, count in zip(ours, counts, strict=True)]
     reads = [one.redis.reads / count for one, count in zip(ours, counts, strict=True)]
     report.figures += [
-        figure(
-            "CPU of an utterance", "µs",
-            [one.cpu_us_per_utterance for one in ours], [one.cpu_us_per_utterance for one in relayed],
-        ),
+        _utterance("CPU of an utterance", ours, relayed),
         figure("CPU of Redis per utterance", "µs", redis_us, bare_us),
         figure("Redis round trips per utterance", "", reads),
         figure("cores used by the server", "", [one.server_load for one in ours]),
     ]  # fmt: skip
     report.figures[1].target = REDIS_US
     for name in ("dispatch", "result"):
-        mine, floor = Histogram(), Histogram()
-        for one, other in zip(ours, relayed, strict=True):
-            mine.add(Histogram.load(getattr(one.outcome, name)))
-            floor.add(Histogram.load(getattr(other.outcome, name)))
-        told = latency(_NAMES[name], mine, TARGETS_MS if name == "dispatch" else None)
-        told.floor = floor.summary_ms()
+        told = latency(_NAMES[name], _merged(ours, name), TARGETS_MS if name == "dispatch" else None)
+        told.floor = _merged(relayed, name).summary_ms()
         report.latencies.append(told)
     for one in (*ours, *relayed):
         report.add_errors(one.outcome.errors)
+
+
+def _utterance(name: str, ours: list[Measured], relayed: list[Measured]) -> Figure:
+    return figure(name, "µs", [one.cpu_us_per_utterance for one in ours], [one.cpu_us_per_utterance for one in relayed])
+
+
+def _merged(rounds: list[Measured], name: str) -> Histogram:
+    merged = Histogram()
+    for one in rounds:
+        merged.add(Histogram.load(getattr(one.outcome, name)))
+    return merged
 
 
 _NAMES = {"dispatch": "dispatch: end of speech → node", "result": "result: node → client"}

@@ -1,121 +1,154 @@
-"""What no scheduler on these libraries can be cheaper than: receive, decode, collect; hand on, and nothing else.
+"""The relay on bare sockets: what no scheduler on the same socket library can be cheaper than.
 
-`python -m lingua_scheduler.bench.floor` prints its port and serves until its standard input closes. It speaks as much
-of both protocols as the load does. A chunk is decoded by the scheduler's own codec and appended; a final sends what was
-collected to a node, and a node's result goes to the client: no machine, no order, no fence, no Redis, no metrics.
+`python -m lingua_scheduler.bench.floor own|aiohttp` prints its port and serves until its standard input closes: on our
+own endpoint, behind no more than its handshake, or on aiohttp's.
 """
 
 import asyncio
-import itertools
 import sys
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import WSMsgType, web
 
-from lingua_scheduler.protocol import codec
-from lingua_scheduler.protocol import messages as wire
-from lingua_scheduler.protocol import node as node_wire
+from lingua_scheduler.bench.relay import Client, Node, Relay, Said
+from lingua_scheduler.protocol.handshake import Upgrade, Verdict, accepted, read_upgrade
 from lingua_scheduler.runtime import loop
-from lingua_scheduler.runtime.sockets import MAX_FRAME_BYTES
+from lingua_scheduler.runtime.endpoint import Endpoint, new_buffer
+from lingua_scheduler.runtime.sockets import MAX_FRAME_BYTES, Frame
 
-_PIPELINE = wire.Pipeline()
+_CLIENTS, _NODES = "/ws/session", "/ws/node"
+_BACKLOG = 1024
 
 
-class Floor:
-    """One process of it."""
+class _Own:
+    """On our own endpoint."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, web.WebSocketResponse] = {}
-        self._nodes: list[web.WebSocketResponse] = []
-        self._turn = itertools.count()
+        self.relay: Relay[Endpoint] = Relay()
+        self.buffer = new_buffer()
+        self.serving: set[asyncio.Task[None]] = set()
+
+    async def serve(self, transport: asyncio.Transport, upgrade: Upgrade, rest: bytes) -> None:
+        relay = self.relay
+        endpoint = Endpoint(transport, self.buffer, MAX_FRAME_BYTES)
+        endpoint.begin(rest)
+        if upgrade.path == _CLIENTS:
+            client = Client(endpoint)
+            await endpoint.serve(_handler(lambda data: relay.client_said(client, data)))
+        else:
+            node = Node(endpoint)
+            await endpoint.serve(_handler(lambda data: relay.node_said(node, data)))
+            _put(relay.node_left(node))
+        await endpoint.wait_closed()
+
+
+class _Door(asyncio.Protocol):
+    """A connection until its handshake is over."""
+
+    def __init__(self, floor: _Own) -> None:
+        self._floor = floor
+        self._head = b""
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # pyright: ignore[reportAttributeAccessIssue] - uvloop's is none by its classes
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        found = read_upgrade(self._head, (_CLIENTS, _NODES))
+        if found is Verdict.MORE:
+            return
+        assert isinstance(found, Upgrade), self._head
+        self._transport.pause_reading()
+        self._transport.write(accepted(found, None))
+        serving = self._floor.serving
+        task = asyncio.get_running_loop().create_task(
+            self._floor.serve(self._transport, found, self._head[found.length :])
+        )
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+
+def _handler(take: Callable[[str | bytes], Sequence[Said[Endpoint]]]) -> Callable[[Frame], None]:
+    def handle(frame: Frame) -> None:
+        if isinstance(frame, str | bytes):
+            _put(take(frame))
+
+    return handle
+
+
+def _put(said: Sequence[Said[Endpoint]]) -> None:
+    for endpoint, data, is_binary in said:
+        (endpoint.send_binary_nowait if is_binary else endpoint.send_text_nowait)(data)
+
+
+@asynccontextmanager
+async def _on_our_endpoint() -> AsyncGenerator[int]:
+    floor = _Own()
+    server = await asyncio.get_running_loop().create_server(lambda: _Door(floor), "127.0.0.1", 0, backlog=_BACKLOG)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for task in [*floor.serving]:
+        task.cancel()
+    await asyncio.gather(*floor.serving, return_exceptions=True)
+
+
+class _Library:
+    """On aiohttp."""
+
+    def __init__(self) -> None:
+        self._relay: Relay[web.WebSocketResponse] = Relay()
 
     async def client(self, request: web.Request) -> web.StreamResponse:
-        ws = await _accepted(request)
-        session_id = f"session-{len(self._clients):032x}"
-        self._clients[session_id] = ws
-        audio, index = bytearray(), 0
+        ws = await _upgraded(request)
+        client = Client(ws)
         async for frame in ws:
-            if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                continue
-            message = codec.decode_client(frame.data)
-            if isinstance(message, wire.AudioChunk | codec.BinaryChunk):
-                audio += codec.chunk_audio(message)
-                if message.is_final:
-                    await self._assign(session_id, index, bytes(audio))
-                    audio, index = bytearray(), index + 1
-            elif isinstance(message, wire.SessionInit):
-                await _send(ws, _ack(session_id, message))
+            if frame.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await _send(self._relay.client_said(client, frame.data))
         return ws
 
     async def node(self, request: web.Request) -> web.StreamResponse:
-        ws = await _accepted(request)
+        ws = await _upgraded(request)
+        node = Node(ws)
         async for frame in ws:
-            if frame.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                continue
-            message = codec.decode_node(frame.data)
-            if isinstance(message, node_wire.JobResult):
-                await self._tell(message)
-            elif isinstance(message, node_wire.NodeRegister):
-                self._nodes.append(ws)
-                await _send(ws, node_wire.NodeRegisterAck(node_id=message.node_id or "", message="", status="ready"))
+            if frame.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await _send(self._relay.node_said(node, frame.data))
+        await _send(self._relay.node_left(node))
         return ws
 
-    async def _assign(self, session_id: str, index: int, audio: bytes) -> None:
-        if not self._nodes:
-            return
-        assign = node_wire.JobAssign(
-            job_id=f"job-{session_id}-{index}", attempt_id=1, session_id=session_id, utterance_index=index,
-            src_lang="en", tgt_lang="pt", pipeline=_PIPELINE, audio="", audio_format="pcm16", sample_rate=16_000,
-            enable_streaming_asr=False, partial_update_interval_ms=1000, trace_id="trace",
-        )  # fmt: skip
-        data = codec.encode_assign(assign, audio, binary=True)
-        assert isinstance(data, bytes)
-        await self._nodes[next(self._turn) % len(self._nodes)].send_bytes(data)
 
-    async def _tell(self, result: node_wire.JobResult) -> None:
-        told = wire.TranslationResult(
-            session_id=result.session_id, utterance_index=result.utterance_index, job_id=result.job_id,
-            text_asr=result.text_asr or "", text_translated=result.text_translated or "",
-            tts_audio=result.tts_audio or "", tts_format=result.tts_format or "", trace_id=result.trace_id,
-            scheduler_sent_at_ms=0, result_seq=result.utterance_index + 1,
-        )  # fmt: skip
-        await _send(self._clients[result.session_id], told)
-
-
-async def _accepted(request: web.Request) -> web.WebSocketResponse:
+async def _upgraded(request: web.Request) -> web.WebSocketResponse:
     ws = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, compress=False)
     await ws.prepare(request)
     return ws
 
 
-async def _send(ws: web.WebSocketResponse, message: wire.Wire) -> None:
-    await ws.send_frame(codec.encode(message), WSMsgType.TEXT)
+async def _send(said: Sequence[Said[web.WebSocketResponse]]) -> None:
+    for ws, data, is_binary in said:
+        await ws.send_frame(data, WSMsgType.BINARY if is_binary else WSMsgType.TEXT)
 
 
-def _ack(session_id: str, init: wire.SessionInit) -> wire.SessionInitAck:
-    audio_format = init.audio_format or "opus"
-    return wire.SessionInitAck(
-        session_id=session_id, message="", trace_id="trace", protocol_version="1.1",
-        use_binary_frame=bool(init.binary), negotiated_codec=audio_format, negotiated_audio_format=audio_format,
-        negotiated_sample_rate=16_000, negotiated_channel_count=1,
-    )  # fmt: skip
-
-
-async def serve() -> int:
-    floor = Floor()
+@asynccontextmanager
+async def _on_aiohttp() -> AsyncGenerator[int]:
+    floor = _Library()
     app = web.Application()
-    app.router.add_get("/ws/session", floor.client)
-    app.router.add_get("/ws/node", floor.node)
+    app.router.add_get(_CLIENTS, floor.client)
+    app.router.add_get(_NODES, floor.node)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    address: Any = runner.addresses[0]
-    sys.stdout.write(f"{address[1]}\n")
-    sys.stdout.flush()
-    await asyncio.to_thread(sys.stdin.read)
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=_BACKLOG).start()
+    yield runner.addresses[0][1]
     await runner.cleanup()
+
+
+async def serve(library: str) -> int:
+    async with _on_our_endpoint() if library == "own" else _on_aiohttp() as port:
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.read)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(loop.run(serve()))
+    sys.exit(loop.run(serve(sys.argv[1])))

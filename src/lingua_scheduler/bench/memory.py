@@ -1,7 +1,7 @@
 """Scenario `memory`: what a session keeps resident in the server, idle and while somebody speaks.
 
 All sessions connect; then all speak without coming to an end, so that their audio has to be kept. The floor is a bare
-connection on the same socket library, with the same audio in one buffer.
+connection on the same socket library (and on aiohttp's), with the same audio in one buffer.
 """
 
 from lingua_scheduler.bench.plan import TICK_MS
@@ -20,6 +20,7 @@ async def run(settings: Settings) -> Report:
     report = Report(scenario="memory", settings=settings.told("sessions", "frames"))
     ours: list[Measured] = []
     floors: list[Measured] = []
+    by_aiohttp: list[Measured] = []
     async with Stand.open() as stand, stand.redis() as redis:
         report.machine["redis"] = redis.description
         for _ in range(max(1, settings.rounds)):
@@ -28,23 +29,22 @@ async def run(settings: Settings) -> Report:
             await redis.client.call("FLUSHALL")
             async with stand.floor() as floor:
                 floors.append(await _measured(stand, floor, settings))
+            async with stand.floor("aiohttp") as floor:
+                by_aiohttp.append(await _measured(stand, floor, settings))
     audio_bytes = _BYTES[settings.frames] * (SPOKEN_S * 1000 / TICK_MS + 1)
-    idle = figure(
-        "RSS of an idle session", "KB",
-        [_idle_kb(one, settings) for one in ours], [_idle_kb(one, settings) for one in floors],
-    )  # fmt: skip
-    idle.target = IDLE_KB
-    active = figure(
-        "RSS of an active one / its audio", "",
-        [_active_kb(one, settings) * 1000 / audio_bytes for one in ours],
-        [_active_kb(one, settings) * 1000 / audio_bytes for one in floors],
-    )  # fmt: skip
-    active.target = ACTIVE_SHARE
-    report.figures += [idle, active]
+    for suffix, beside in (("", floors), (", beside aiohttp's", by_aiohttp)):
+        idle = figure(f"RSS of an idle session{suffix}", "KB", _idle_kb(ours, settings), _idle_kb(beside, settings))
+        idle.target = IDLE_KB
+        active = figure(
+            f"RSS of an active one / its audio{suffix}", "",
+            _active_share(ours, settings, audio_bytes), _active_share(beside, settings, audio_bytes),
+        )  # fmt: skip
+        active.target = ACTIVE_SHARE
+        report.figures += [idle, active]
     report.notes.append(
         f"{audio_bytes / 1000:.0f} KB of audio in each active session; what it has idle is not in the ratio"
     )
-    for one in (*ours, *floors):
+    for one in (*ours, *floors, *by_aiohttp):
         report.add_errors(one.outcome.errors)
     return report
 
@@ -54,11 +54,15 @@ async def _measured(stand: Stand, server: Server, settings: Settings) -> Measure
     return await stand.load(server, plan)
 
 
-def _idle_kb(measured: Measured, settings: Settings) -> float:
-    before, connected, _, _ = measured.resident_bytes
-    return (connected - before) / settings.sessions / 1000
+def _idle_kb(rounds: list[Measured], settings: Settings) -> list[float]:
+    return [
+        (connected - before) / settings.sessions / 1000
+        for before, connected, _, _ in (r.resident_bytes for r in rounds)
+    ]
 
 
-def _active_kb(measured: Measured, settings: Settings) -> float:
-    _, connected, _, ended = measured.resident_bytes
-    return (ended - connected) / settings.sessions / 1000
+def _active_share(rounds: list[Measured], settings: Settings, audio_bytes: float) -> list[float]:
+    return [
+        (ended - connected) / settings.sessions / audio_bytes
+        for _, connected, _, ended in (r.resident_bytes for r in rounds)
+    ]

@@ -5,6 +5,8 @@ acknowledged and one sentence in flight when the first instance is killed with S
 second at once. Measured for each, from its call to connect: `resumed`, the time until `session_resume_ack` and the
 replayed result are read, and `whole`, until the audio of the sentence in flight is sent again and its result is read
 (the node answers as soon as the client has resumed). Clients and node share the load's cores.
+
+The floor: the same clients come to a relay all at once, which answers whoever resumes with as many bytes from memory.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from lingua_scheduler.bench.peers import NodeAgent
 from lingua_scheduler.bench.plan import PAIR
 from lingua_scheduler.bench.report import Report, latency
 from lingua_scheduler.bench.settings import Settings
-from lingua_scheduler.bench.stand import Stand
+from lingua_scheduler.bench.stand import Redis, Stand
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol.node import JobAssign
@@ -125,16 +127,22 @@ async def _send(ws: ClientWebSocketResponse, message: wire.Wire) -> None:
 
 async def run(settings: Settings) -> Report:
     report = Report(scenario="resume", settings=settings.told("sessions"))
+    async with Stand.open() as stand:
+        async with stand.redis() as redis:
+            report.machine["redis"] = redis.description
+            callers = await _come_back(stand, redis, settings)
+        _tell(report, callers, await _come_to_floor(stand, settings.sessions))
+    return report
+
+
+async def _come_back(stand: Stand, redis: Redis, settings: Settings) -> list[Caller]:
     async with (
-        Stand.open() as stand,
-        stand.redis() as redis,
         stand.scheduler(redis) as victim,
         stand.scheduler(redis) as other,
         ClientSession(connector=TCPConnector(limit=0)) as http,
         NodeAgent.connected(other.url, "bench-node", [PAIR], 2 * settings.sessions) as agent,
         asyncio.TaskGroup() as group,
     ):
-        report.machine["redis"] = redis.description
         node = Answers(agent, group)
         answering = group.create_task(node.run())
         callers = [Caller() for _ in range(settings.sessions)]
@@ -145,16 +153,37 @@ async def run(settings: Settings) -> Report:
         os.kill(victim.pids[0], signal.SIGKILL)
         await asyncio.gather(*(caller.come_back(http, other.url, node) for caller in callers))
         answering.cancel()
-    _tell(report, callers)
-    return report
+    return callers
 
 
-def _tell(report: Report, callers: list[Caller]) -> None:
-    resumed, whole = Histogram(), Histogram()
-    for caller in callers:
-        resumed.add_s(caller.resumed_ms / 1000)
-        whole.add_s(caller.whole_ms / 1000)
-    report.latencies += [latency("resumed", resumed, {"p99": RESUMED_P99_MS}), latency("whole", whole)]
-    wrong = sum(sorted(caller.results) != [(1, 0), (2, 1)] for caller in callers)
+async def _come_to_floor(stand: Stand, count: int) -> list[Caller]:
+    async with (
+        stand.floor() as floor,
+        ClientSession(connector=TCPConnector(limit=0)) as http,
+        NodeAgent.connected(floor.url, "bench-node", [PAIR], 2 * count) as agent,
+        asyncio.TaskGroup() as group,
+    ):
+        node = Answers(agent, group)
+        answering = group.create_task(node.run())
+        callers = [Caller(session_id=f"session-{number:032x}") for number in range(count)]
+        await asyncio.gather(*(caller.come_back(http, floor.url, node) for caller in callers))
+        answering.cancel()
+    return callers
+
+
+def _tell(report: Report, callers: list[Caller], on_floor: list[Caller]) -> None:
+    resumed = latency("resumed", _merged(callers, "resumed_ms"), {"p99": RESUMED_P99_MS})
+    resumed.floor = _merged(on_floor, "resumed_ms").summary_ms()
+    whole = latency("whole", _merged(callers, "whole_ms"))
+    whole.floor = _merged(on_floor, "whole_ms").summary_ms()
+    report.latencies += [resumed, whole]
+    wrong = sum(sorted(caller.results) != [(1, 0), (2, 1)] for caller in (*callers, *on_floor))
     if wrong:
         report.add_errors({"lost or doubled": wrong})
+
+
+def _merged(callers: list[Caller], name: str) -> Histogram:
+    merged = Histogram()
+    for caller in callers:
+        merged.add_s(getattr(caller, name) / 1000)
+    return merged

@@ -1,7 +1,7 @@
 """Scenario `rooms`: one speaks, many listen in several languages; how long until each of them has the sentence.
 
 Measured is the time from a node's answer to the line at each listener of its language, and the server's processor time
-for each line delivered. The floor is the relay's time for one result to one client (scenario `dispatch`).
+for each line delivered. The floor is a relay that fans the same lines out.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ class Hall:
         self.answered_s: dict[tuple[str, int, str], float] = {}
         self.heard = Histogram()
         self.lines = 0
+        self.cpu_us = 0.0
+        """Of the server, for a line."""
 
     async def answer(self, node: NodeAgent) -> None:
         async for job in node.jobs():
@@ -53,33 +55,44 @@ class Hall:
 async def run(settings: Settings) -> Report:
     rooms = max(1, settings.sessions // MEMBERS)
     report = Report(scenario="rooms", settings={"rooms": rooms, "members": MEMBERS, "languages": len(LANGUAGES)})
-    hall = Hall()
-    async with Stand.open() as stand, stand.redis() as redis, stand.scheduler(redis) as server:
-        report.machine["redis"] = redis.description
-        async with (
-            ClientSession(connector=TCPConnector(limit=0)) as http,
-            NodeAgent.connected(server.url, "bench-node", [("en", lang) for lang in LANGUAGES], 1000) as node,
-            asyncio.TaskGroup() as group,
-        ):
-            answering = group.create_task(hall.answer(node))
-            opened = [await _room(http, server) for _ in range(rooms)]
-            used_s = server.cpu_s()
-            listening = [
-                group.create_task(hall.listen(listener, language, SENTENCES))
-                for _, listeners in opened
-                for listener, language in listeners
-            ]
-            await asyncio.gather(*(_speak(speaker, at / rooms) for at, (speaker, _) in enumerate(opened)))
-            _, missing = await asyncio.wait(listening, timeout=_PATIENCE_S)
-            used_s = server.cpu_s() - used_s
-            for task in (answering, *missing):
-                task.cancel()
-    report.latencies.append(latency("line: node → listener", hall.heard))
-    report.figures.append(figure("CPU of a line to a listener", "µs", [used_s / max(1, hall.lines) * 1e6]))
-    lost = rooms * (MEMBERS - 1) * SENTENCES - hall.lines
-    if lost:
-        report.add_errors({"lines not heard": lost})
+    async with Stand.open() as stand:
+        async with stand.redis() as redis, stand.scheduler(redis) as server:
+            report.machine["redis"] = redis.description
+            ours = await _talk(server, rooms)
+        async with stand.floor() as floor:
+            relayed = await _talk(floor, rooms)
+    told = latency("line: node → listener", ours.heard)
+    told.floor = relayed.heard.summary_ms()
+    report.latencies.append(told)
+    report.figures.append(figure("CPU of a line to a listener", "µs", [ours.cpu_us], [relayed.cpu_us]))
+    for name, hall in (("lines not heard", ours), ("lines not heard of the relay", relayed)):
+        if lost := rooms * (MEMBERS - 1) * SENTENCES - hall.lines:
+            report.add_errors({name: lost})
     return report
+
+
+async def _talk(server: Server, rooms: int) -> Hall:
+    """All rooms at once, until every line was heard or patience ends."""
+    hall = Hall()
+    async with (
+        ClientSession(connector=TCPConnector(limit=0)) as http,
+        NodeAgent.connected(server.url, "bench-node", [("en", lang) for lang in LANGUAGES], 1000) as node,
+        asyncio.TaskGroup() as group,
+    ):
+        answering = group.create_task(hall.answer(node))
+        opened = [await _room(http, server) for _ in range(rooms)]
+        used_s = server.cpu_s()
+        listening = [
+            group.create_task(hall.listen(listener, language, SENTENCES))
+            for _, listeners in opened
+            for listener, language in listeners
+        ]
+        await asyncio.gather(*(_speak(speaker, at / rooms) for at, (speaker, _) in enumerate(opened)))
+        _, missing = await asyncio.wait(listening, timeout=_PATIENCE_S)
+        hall.cpu_us = (server.cpu_s() - used_s) / max(1, hall.lines) * 1e6
+        for task in (answering, *missing):
+            task.cancel()
+    return hall
 
 
 async def _room(http: ClientSession, server: Server) -> tuple[ClientAgent, list[tuple[ClientAgent, str]]]:

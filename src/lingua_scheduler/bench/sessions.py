@@ -1,7 +1,8 @@
 """Scenario `sessions`: speakers at their own pace, all the time or by turns.
 
-First frames alone, in rounds that alternate between the scheduler, the floor and the limit: everybody speaks and nobody
-comes to an end. Then speech as it is, sentences with finals that nodes answer: what dispatch costs beside the frames.
+First frames alone, in rounds that alternate between the scheduler, the floors and the limit: everybody speaks and
+nobody comes to an end. Then speech as it is, sentences with finals that nodes answer: what dispatch costs beside the
+frames.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ async def run(settings: Settings) -> Report:
 
 
 async def frame_rounds(
-    stand: Stand, redis: Redis, settings: Settings, *, with_limit: bool = True
+    stand: Stand, redis: Redis, settings: Settings, *, with_all: bool = True
 ) -> dict[str, list[Measured]]:
     """Everybody speaks, nobody comes to an end; by server. Each round begins with another one.
 
@@ -41,8 +42,8 @@ async def frame_rounds(
         "scheduler": lambda: stand.scheduler(redis),
         "floor": stand.floor,
     }
-    if with_limit:
-        starts["limit"] = stand.limit
+    if with_all:
+        starts |= {"aiohttp": lambda: stand.floor("aiohttp"), "limit": stand.limit}
     measured: dict[str, list[Measured]] = {name: [] for name in starts}
     for number in range(settings.rounds):
         turn = number % len(starts)
@@ -61,8 +62,12 @@ async def _frames_alone(stand: Stand, redis: Redis, settings: Settings, report: 
     path = figure("CPU of a frame", "µs", costs["scheduler"], costs["floor"])
     path.ratio_target = RATIO_TARGETS[settings.frames]
     report.figures.append(path)
-    if costs.get("limit"):
-        report.figures.append(figure("floor (aiohttp, decode, append)", "µs", costs["floor"], costs["limit"]))
+    report.figures += [
+        figure("… beside aiohttp's floor", "µs", costs["scheduler"], costs["aiohttp"]),
+        figure("floor (own, decode, append)", "µs", costs["floor"], costs["limit"]),
+        figure("floor (aiohttp, decode, append)", "µs", costs["aiohttp"], costs["limit"]),
+    ]
+    if costs["limit"]:
         report.figures.append(figure("limit (epoll loop in C)", "µs", costs["limit"]))
     for measured in rounds.values():
         for one in measured:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,8 @@ from lingua_scheduler.bench.plan import Outcome, Plan
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
 
+Library = Literal["own", "aiohttp"]
+"""What a floor's sockets are: the endpoint that the scheduler serves by itself is the one that counts."""
 _PIPE = asyncio.subprocess.PIPE
 _END_S = 10.0
 _LINE_MAX = 1 << 22
@@ -146,9 +149,9 @@ class Stand:
             yield Server("scheduler", "127.0.0.1", int(told["url"].rpartition(":")[2]), pids)
 
     @contextlib.asynccontextmanager
-    async def floor(self) -> AsyncGenerator[Server]:
-        """The same socket library, and next to nothing else."""
-        async with self._started([sys.executable, "-m", "lingua_scheduler.bench.floor"]) as (process, line):
+    async def floor(self, library: Library = "own") -> AsyncGenerator[Server]:
+        """A relay on the same socket library, or on aiohttp, and next to nothing else."""
+        async with self._started([sys.executable, "-m", "lingua_scheduler.bench.floor", library]) as (process, line):
             yield Server("floor", "127.0.0.1", int(line), (process.pid,))
 
     @contextlib.asynccontextmanager
