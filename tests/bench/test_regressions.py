@@ -18,7 +18,7 @@ from lingua_scheduler.bench.stand import Stand
 @pytest.mark.parametrize("kind", ["json", "opus"])
 async def test_a_frame_stays_within_its_ratio_to_the_floor(kind: FrameKind, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sessions, "FRAMES_S", 1.0)
-    settings = Settings(sessions=150, frames=kind, rounds=3)
+    settings = Settings(sessions=150, frames=kind, rounds=3, warm_s=0.3)
     async with Stand.open() as stand, stand.redis() as redis:
         measured = await sessions.frame_rounds(stand, redis, settings, with_all=False)
 

@@ -1,16 +1,17 @@
 """Scenarios end to end on real processes, as small as they can be: counts are exact, times are not looked at."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from lingua_scheduler.bench import memory, placement, rooms, sessions
+from lingua_scheduler.bench import dispatch, memory, placement, rooms, sessions
 from lingua_scheduler.bench.scenarios import SCENARIOS
 from lingua_scheduler.bench.settings import Settings
 from lingua_scheduler.cli import bench
 from lingua_scheduler.cli.main import main
 
-SMALL = Settings(sessions=4, sentence_s=0.4, seconds=1.2, rounds=1, nodes=2, service_ms=20)
+SMALL = Settings(sessions=4, sentence_s=0.4, warm_s=0.4, seconds=1.2, rounds=1, nodes=2, service_ms=20)
 
 
 async def test_speakers_are_all_answered_and_the_floor_stands_beside_them(monkeypatch: pytest.MonkeyPatch):
@@ -24,6 +25,30 @@ async def test_speakers_are_all_answered_and_the_floor_stands_beside_them(monkey
     dispatch = next(one for one in report.latencies if one.name.startswith("dispatch"))
     assert dispatch.values["count"] == 12, "four sessions, three sentences each"
     assert "48 frames and 12 utterances" in report.notes[0]
+
+
+@pytest.mark.parametrize(("first", "limit"), [(1000, 777), (100, 5000), (3, 1), (64, 0)])
+async def test_the_search_ends_close_to_the_limit_within_its_steps(first: int, limit: int):
+    tried: list[int] = []
+
+    async def is_in_time(count: int) -> bool:
+        tried.append(count)
+        return count <= limit
+
+    most, first_late = await sessions.search(first, is_in_time)
+
+    assert most <= limit < first_late
+    assert first_late <= max(1, most * 2)
+    assert len(tried) <= sessions.FIND_STEPS
+
+
+async def test_as_many_sessions_are_found_as_are_served_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sessions, "FIND_STEPS", 1)
+    monkeypatch.setattr(sessions, "DISPATCH_P99_MS", 1e9)
+    report = await sessions.run(replace(SMALL, find=True, seconds=0.6))
+
+    assert report.figures[0].value == SMALL.sessions
+    assert report.notes[0].startswith("4 sessions: dispatch p99")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +73,8 @@ async def test_every_scenario_loses_nothing_and_tells_its_figures(scenario: str,
     monkeypatch.setattr(rooms, "SENTENCES", 2)
     monkeypatch.setattr(memory, "SPOKEN_S", 0.5)
     monkeypatch.setattr(placement, "BATCHES", 2)
-    settings = Settings(sessions=16, rounds=1, seconds=1.0, rate=20, nodes=12, service_ms=20)
+    monkeypatch.setattr(dispatch, "BARE_S", 0.5)
+    settings = Settings(sessions=16, rounds=1, warm_s=0.4, seconds=1.0, rate=20, nodes=12, service_ms=20)
 
     report = await SCENARIOS[scenario](settings)
 

@@ -7,7 +7,7 @@ stays as it is, so that what an utterance costs can be compared over sizes of th
 
 import asyncio
 
-from lingua_scheduler.bench.histogram import Histogram
+from lingua_scheduler.bench.histogram import Histogram, merged
 from lingua_scheduler.bench.placement import Load
 from lingua_scheduler.bench.report import Figure, Report, figure, latency
 from lingua_scheduler.bench.settings import Settings
@@ -16,7 +16,7 @@ from lingua_scheduler.store.store import Store
 
 TARGETS_MS = {"p50": 3.0, "p99": 15.0}
 REDIS_US = 120.0
-_BARE_S = 3.0
+BARE_S = 3.0
 _SPEECH_MS = 1000
 
 
@@ -66,10 +66,7 @@ def _utterance(name: str, ours: list[Measured], relayed: list[Measured]) -> Figu
 
 
 def _merged(rounds: list[Measured], name: str) -> Histogram:
-    merged = Histogram()
-    for one in rounds:
-        merged.add(Histogram.load(getattr(one.outcome, name)))
-    return merged
+    return merged(Histogram.load(getattr(one.outcome, name)) for one in rounds)
 
 
 _NAMES = {"dispatch": "dispatch: end of speech → node", "result": "result: node → client"}
@@ -83,7 +80,7 @@ async def _bare_scripts_us(redis: Redis, settings: Settings) -> float:
     job.
     """
     await redis.client.call("FLUSHALL")
-    count = max(1, round(_BARE_S * settings.rate))
+    count = max(1, round(BARE_S * settings.rate))
     async with Store.open(redis.url) as store:
         load = Load(store)
         await load.add_nodes(settings.nodes)

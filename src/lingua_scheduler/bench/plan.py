@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """From a job at a node to its result."""
     reply_bytes: int = 16_000
     """Of the spoken translation: four seconds of Opus."""
-    warm_s: float = 2.0
+    warm_s: float = 1.5
     seconds: float = 10.0
 
 

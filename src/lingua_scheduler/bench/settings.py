@@ -17,7 +17,10 @@ class Settings:
     sentence_s: float = 5.0
     duty: float = 1.0
     """Share of its time in which a session speaks."""
+    find: bool = False
+    """Instead of one number of sessions: as many as can be served in time."""
     rounds: int = 5
+    warm_s: float = 1.5
     seconds: float = 10.0
     rate: float = 100.0
     """Utterances a second, of all sessions together."""
@@ -38,7 +41,7 @@ class Settings:
             host=server.host, port=server.port, sessions=self.sessions, frames=self.frames,
             sentence_ticks=sentence_ticks, pause_ticks=round(sentence_ticks * (1 / self.duty - 1)),
             nodes=self.nodes, service_ms=self.service_ms,
-            reply_bytes=self.reply_bytes, seconds=self.seconds,
+            reply_bytes=self.reply_bytes, warm_s=self.warm_s, seconds=self.seconds,
         )  # fmt: skip
         return msgspec.structs.replace(plan, **changes)
 

@@ -94,6 +94,7 @@ class Measured:
     redis: RedisUsage
     resident_bytes: tuple[int, int, int, int]
     """Of the server: before anybody came, with all connected, at the begin and at the end of the time that counts."""
+    warm_s: float
 
     @property
     def cpu_us_per_frame(self) -> float:
@@ -107,6 +108,11 @@ class Measured:
     def server_load(self) -> float:
         """Cores that the server used."""
         return self.server_cpu_s / self.outcome.seconds
+
+    @property
+    def load_load(self) -> float:
+        """Cores that the load used, its warm-up included."""
+        return self.outcome.load_cpu_s / (self.outcome.seconds + self.warm_s)
 
 
 class Stand:
@@ -211,7 +217,7 @@ class Stand:
         finally:
             process.stdin.close()
             await _ended(process)
-        return Measured(outcome, cpu_s, redis_used, (before, connected, began, ended))
+        return Measured(outcome, cpu_s, redis_used, (before, connected, began, ended), plan.warm_s)
 
     @staticmethod
     async def _expect(process: asyncio.subprocess.Process, word: bytes) -> None:

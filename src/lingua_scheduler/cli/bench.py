@@ -12,6 +12,7 @@ from lingua_scheduler.cli.console import Console
 _EXAMPLES = """\
   lingua bench sessions                       # 1,000 speakers: what a frame costs, and how long dispatch takes
   lingua bench sessions --sessions 3000 --frames opus --rounds 0 --picture sessions.svg
+  lingua bench sessions --find --duty 0.4     # the most speakers that take turns, with dispatch in time
   lingua bench dispatch --rate 100 --nodes 1000 --json
   lingua bench failover --trials 200"""
 NAMES = ("sessions", "dispatch", "failover", "resume", "rooms", "placement", "memory")
@@ -28,6 +29,7 @@ def add_parser(commands: arguments.Commands) -> None:
     )
     parser.add_argument("--sentence-s", type=_seconds, default=5.0, metavar="S", help="of speech (default 5)")
     parser.add_argument("--duty", type=_share, default=1.0, metavar="X", help="share of speech (default 1)")
+    parser.add_argument("--find", action="store_true", help="sessions: the most that are served in time")
     parser.add_argument(
         "--seconds", type=_seconds_long, default=10.0, metavar="S", help="measured (default 10; 0: frames alone)"
     )
@@ -57,9 +59,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if sys.platform != "linux":
         raise UsageError("bench needs Linux: it pins processes to cores and reads their clocks")
     settings = Settings(
-        sessions=args.sessions, frames=args.frames, sentence_s=args.sentence_s, duty=args.duty, rounds=args.rounds,
-        seconds=args.seconds, nodes=args.nodes, service_ms=args.service_ms, workers=args.workers, rate=args.rate,
-        trials=args.trials,
+        sessions=args.sessions, frames=args.frames, sentence_s=args.sentence_s, duty=args.duty, find=args.find,
+        rounds=args.rounds, seconds=args.seconds, nodes=args.nodes, service_ms=args.service_ms, workers=args.workers,
+        rate=args.rate, trials=args.trials,
     )  # fmt: skip
     if args.picture is not None:
         arguments.made_folder(args.picture.parent)
