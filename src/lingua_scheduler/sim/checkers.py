@@ -27,9 +27,6 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
 from lingua_scheduler.sim.run import Run
 
-REPLAY_MS = 50
-"""What comes so soon behind a resume was kept for it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -49,6 +46,7 @@ class _Utterance:
     packets: list[speech.Packet]
     owner: str
     """The instance that cut it."""
+    concluded_ms: int = -1
     outcomes: list[str] = field(default_factory=list[str])
 
 
@@ -129,6 +127,7 @@ def _read_scheduler(session: _Session, event: Event) -> None:
             _, index, _, how = event.facts
             if (utterance := session.utterances.get(index)) is not None:
                 utterance.outcomes.append(how)
+                utterance.concluded_ms = event.at_ms
         case _:
             session.kept.update(speech.read(event.facts[1]))
 
@@ -155,7 +154,7 @@ def _heard(session: _Session) -> list[Violation]:
             continue
         lost = [n for n in range(first, last + 1) if (speaker, n) not in said and (speaker, n) not in excused]
         index = where.get((speaker, lost[0])) if lost else None
-        taker = min((one for one in takers if index is not None and one > index), default=None)
+        taker = min((one for one in takers if index is not None and _may_take(session, index, one)), default=None)
         if taker is None and not is_orderly and index is not None:
             continue  # its taker was still to be answered when the client gave up
         if lost and (taker is None or takers[taker] == "result"):
@@ -168,6 +167,12 @@ def _heard(session: _Session) -> list[Violation]:
     if foreign:
         found.append(Violation("R1", f"{session.client} was told what others said: {sorted(foreign)[:3]}", session.id))
     return found[:3]
+
+
+def _may_take(session: _Session, index: int, other: int) -> bool:
+    """Whether `other` may have had to say the end of `index`: not where it was done before that was left."""
+    of, by = session.utterances.get(index), session.utterances.get(other)
+    return other > index and (of is None or by is None or of.concluded_ms <= by.concluded_ms)
 
 
 def _answered_once(session: _Session) -> list[Violation]:
@@ -230,11 +235,10 @@ def _said_once(session: _Session) -> list[Violation]:
 def _in_order(session: _Session) -> list[Violation]:
     """R3."""
     announced: set[int] = set()
-    highest, last_seq, replayed_until_ms = -1, 0, -1
+    highest, last_seq = -1, 0
     found: list[Violation] = []
     for event in session.answers:
         if event.what == "reconnected":
-            replayed_until_ms = event.at_ms + REPLAY_MS
             continue
         _, index, seq, detail = event.facts
         if event.what == "missing" and detail == "gap_timeout":
@@ -244,8 +248,6 @@ def _in_order(session: _Session) -> list[Violation]:
             found.append(
                 Violation("R3", f"the answer for {index} came after that for {highest}", session.id, event.at_ms)
             )
-        if event.at_ms <= replayed_until_ms:
-            announced.update(range(index))  # no gap is announced while the client is away
         highest = max(highest, index)
         if seq is not None:
             if seq <= last_seq:

@@ -4,7 +4,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from lingua_scheduler.core.utterance import JobSpec
-from lingua_scheduler.protocol.messages import AudioAck, MissingResult, ServerMessage, TranslationResult
+from lingua_scheduler.protocol.messages import (
+    AudioAck,
+    MissingResult,
+    ServerMessage,
+    SessionResumeAck,
+    TranslationResult,
+)
 
 Key = tuple[int, str]
 """Utterance index and target language."""
@@ -26,6 +32,8 @@ class Owed:
         self.targets = targets
         self.unanswered: set[Key] = set()
         self.announced: set[Key] = set()
+        self._announced_here: set[Key] = set()
+        """On the connection of the moment."""
         self.answers = 0
         self.last_result_seq = 0
         self.acked_seq = -1
@@ -38,9 +46,8 @@ class Owed:
         self._line_samples = 0
         self._concluded = 0
         """So many utterances from the first one on are answered."""
-        self._unread: set[Key] = set()
-        """Was in order when it was sent first; what had not ended then may have a lower index."""
         self._log: list[tuple[Key, int | None]] = []
+        """What was read and not acknowledged, by number; without one: that a gap was announced."""
 
     def accepted(self, seq: int, audio: bytes) -> None:
         """The client sent this and was not told otherwise."""
@@ -78,23 +85,30 @@ class Owed:
             case MissingResult(reason="gap_timeout"):
                 key = (message.utterance_index, message.tgt_lang or self.targets[0])
                 assert key in self.unanswered
-                assert key not in self.announced, "a gap is announced once"
+                assert key not in self._announced_here, "a gap is announced once on a connection"
+                self._announced_here.add(key)
                 self.announced.add(key)
+                self._log.append((key, None))
             case MissingResult():
                 self._answered((message.utterance_index, message.tgt_lang or self.targets[0]), message.result_seq)
             case AudioAck(seq=seq):
                 self._acknowledged(seq)
+            case SessionResumeAck():
+                self._announced_here.clear()
             case _:
                 pass
 
     def unread(self, count: int) -> None:
         """The connection was lost before the client could read its last results (those it did not acknowledge)."""
-        for _ in range(min(count, len(self._log))):
+        count = min(count, sum(result_seq is not None for _, result_seq in self._log))
+        while count or (self._log and self._log[-1][1] is None):
             key, result_seq = self._log.pop()
-            assert result_seq is not None
+            if result_seq is None:
+                self.announced.discard(key)
+                continue
+            count -= 1
             self.last_result_seq = result_seq - 1
             self.unanswered.add(key)
-            self._unread.add(key)
             self._by_index[key[0]].unanswered += 1
             self.answers -= 1
             self._concluded = 0
@@ -111,8 +125,9 @@ class Owed:
         assert key in self.unanswered, f"{key} is answered twice, or was never asked"
         self.unanswered.remove(key)
         index, target = key
-        held = [one for one in self.unanswered if one[1] == target and one[0] < index and one not in self.announced]
-        assert not held or key in self.announced | self._unread, f"{key} came before {held}"
+        earlier = [one for one in self.unanswered if one[1] == target and one[0] < index]
+        held = [one for one in earlier if one not in self.announced]
+        assert not held or key in self.announced, f"{key} came before {held}"
         if result_seq is not None:
             assert result_seq == self.last_result_seq + 1, "results are numbered without a gap"
             self.last_result_seq = result_seq

@@ -163,6 +163,24 @@ def test_a_gap_that_is_too_old_at_the_resume_is_announced_then():
     assert results(scene.handle(ev.Resumed(0, "token"))) == [(0, "gap_timeout"), (1, "text 1")]
 
 
+def test_what_replayed_results_went_past_is_announced_again():
+    """The announcement went to the connection that was lost; without it, result 0 would come behind the last one."""
+    scene = Scene()
+    for _ in range(3):
+        scene.utter()
+    scene.conclude(1)
+    scene.wait(DEFAULTS.gap_hold_ms)
+    scene.handle(ev.ConnectionLost())
+    effects = scene.handle(ev.Resumed(0, "token"))
+    assert messages(effects, SessionResumeAck)[0].replayed == 1
+    assert results(effects) == [(0, "gap_timeout"), (1, "text 1")]
+    assert results(scene.conclude(0)) == [(0, "text 0")]
+    scene.handle(ev.ConnectionLost())
+    assert results(scene.handle(ev.Resumed(0, "token"))) == [(0, "gap_timeout"), (1, "text 1"), (0, "text 0")]
+    scene.handle(ev.ConnectionLost())
+    assert results(scene.handle(ev.Resumed(1, "token"))) == [(0, "text 0")]
+
+
 def test_what_a_takeover_releases_is_sent_once_behind_the_answer_to_it():
     """A gap that was over in the moment of a takeover let its result pass before the resume, which sent it again."""
     scene = Scene()

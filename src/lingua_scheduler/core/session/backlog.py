@@ -131,6 +131,10 @@ class Backlog:
     def announce_gaps(self, now_ms: int, out: list[SessionEffect]) -> None:
         self._settle(self.delivery.announce_gaps(now_ms, out), now_ms)
 
+    def go_on(self, now_ms: int, out: list[SessionEffect]) -> None:
+        """Deliver what is held back by nothing any more."""
+        self._settle(self.delivery.go_on(now_ms, out), now_ms)
+
     def conclude_all(self, reason: MissingReason, now_ms: int, out: list[SessionEffect]) -> None:
         """Cancel every job that still runs; its result is missing."""
         for slot in list(self.delivery.unresolved()):

@@ -13,6 +13,7 @@ from lingua_scheduler.core.session.lines import Lines, fitted, is_announcement
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
 from lingua_scheduler.core.session.outbox import Outbox, Result
 from lingua_scheduler.core.session.record import HeardSpeaker, SessionState
+from lingua_scheduler.core.session.replaying import order_of, own_results, with_announcements
 from lingua_scheduler.core.session.voice import Voice
 from lingua_scheduler.core.utterance import Outcome, Translated, Written
 from lingua_scheduler.protocol.ids import JobId, Language
@@ -117,6 +118,32 @@ class Delivery:
         self.outbox.catch_up(last_result_seq)
         self.outbox.acknowledge(last_result_seq)
         return self.outbox.unacknowledged()
+
+    def announced(self, replayed: list[Result], now_ms: int) -> list[Result]:
+        """What is replayed, and before each what it went past: that is waited for no more. `go_on` is to follow."""
+        identity = self._voice.identity
+        messages = list(with_announcements(identity, replayed, self.slots.values(), now_ms))
+        for result in own_results(identity, replayed):
+            for tgt_lang, order in self._orders.items():
+                if order_of(identity, tgt_lang) == order_of(identity, result.tgt_lang):
+                    order.let_pass(result.utterance_index)
+        return messages
+
+    def go_on(self, now_ms: int, out: list[SessionEffect]) -> list[Slot]:
+        """Send what nothing holds back any more; the slots that are done with."""
+        done = [slot for tgt_lang in list(self._orders) for slot in self._release(tgt_lang)]
+        for slot in done:
+            self._send(slot, now_ms, out)
+        return done
+
+    def is_past_gap(self, result: Result) -> bool:
+        """Whether earlier utterances are still to be answered: it could not wait for them."""
+        order = order_of(self._voice.identity, result.tgt_lang)
+        own = (slot for slot in self.slots.values() if slot.recipients is None)
+        return any(
+            slot.index < result.utterance_index and order_of(self._voice.identity, slot.tgt_lang) == order
+            for slot in own
+        )
 
     def concluded_whole(self, index: int) -> Result | None:
         """The result of a whole utterance, in case its message is repeated; None where it is not kept (any more)."""

@@ -201,8 +201,7 @@ class SessionMachine:
 
     def is_past_gap(self, result: Result) -> bool:
         """Whether earlier utterances are still to be answered: it could not wait for them."""
-        slots = self._backlog.delivery.slots.values()
-        return any(slot.tgt_lang == result.tgt_lang and slot.index < result.utterance_index for slot in slots)
+        return self._backlog.delivery.is_past_gap(result)
 
     def unacknowledged(self) -> list[Result]:
         """Results that were sent and may not have arrived."""
@@ -425,8 +424,9 @@ class SessionMachine:
             next_seq=self._listening.next_seq(),
             replayed=len(kept),
         )
-        for message in (ack, *kept):
+        for message in (ack, *self._backlog.delivery.announced(kept, now_ms)):
             self._voice.send(message, out)
+        self._backlog.go_on(now_ms, out)
         self._tell_outage(out)
         # Not before: what time has released is for the new connection, behind the answer to its resume.
         self._pass_time(now_ms, out)

@@ -99,6 +99,12 @@ class ResultOrder:
             self._queue.remove(slot)
         return aside
 
+    def let_pass(self, index: int) -> None:
+        """That result is out: unfinished places before it hold nothing back any more. `release` is to follow."""
+        for slot in [slot for slot in self._queue if slot.outcome is None and slot.index < index]:
+            slot.has_stepped_aside = True
+            self._queue.remove(slot)
+
     def deadline_ms(self, hold_ms: int) -> int | None:
         """When the result that has been held back longest has waited enough."""
         held = [slot.ready_at_ms for slot in self._queue if slot.outcome is not None]

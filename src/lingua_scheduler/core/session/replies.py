@@ -63,6 +63,18 @@ def missing(
     )
 
 
+def pending(identity: SessionIdentity, result: TranslationResult | MissingResult, now_ms: int) -> MissingResult:
+    """That this result comes behind later ones."""
+    return MissingResult(
+        session_id=result.session_id,
+        utterance_index=result.utterance_index,
+        reason="gap_timeout",
+        created_at_ms=identity.epoch_ms + now_ms,
+        trace_id=result.trace_id,
+        tgt_lang=result.tgt_lang,
+    )
+
+
 class Subject(NamedTuple):
     """What a `ui_event` is about."""
 
