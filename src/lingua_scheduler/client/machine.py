@@ -156,7 +156,7 @@ class ClientMachine:
             deadlines += [self._paused_until_ms, self._heartbeat_at_ms, self._dead_at_ms, self._close_until_ms]
         elif self.phase in (Phase.AWAY, Phase.REDIALLING, Phase.RESUMING):
             deadlines.append(self._window_until_ms)
-        return min((at for at in deadlines if at is not None), default=None)
+        return min([at for at in deadlines if at is not None], default=None)
 
     def check(self) -> None:
         self._ring.check()

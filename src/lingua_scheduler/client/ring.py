@@ -83,7 +83,7 @@ class Ring:
         self._cursor = min(max(next_seq, oldest), self._next_seq)
 
     def check(self) -> None:
-        seqs = [chunk.seq for chunk in self._chunks]
-        assert seqs == list(range(self._next_seq - len(seqs), self._next_seq)), "no gap, newest last"
-        assert self._bytes == sum(chunk.size_bytes for chunk in self._chunks)
-        assert self._next_seq - len(seqs) <= self._cursor <= self._next_seq, "the cursor is in the ring"
+        chunks, first = self._chunks, self._next_seq - len(self._chunks)
+        assert [chunk.seq for chunk in chunks] == list(range(first, self._next_seq)), "no gap, newest last"
+        assert self._bytes == _CHUNK_BYTES * len(chunks) + sum([len(chunk.audio) for chunk in chunks])
+        assert first <= self._cursor <= self._next_seq, "the cursor is in the ring"

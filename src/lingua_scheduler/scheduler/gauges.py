@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from lingua_scheduler.core.jobs.phases import STATUS
-from lingua_scheduler.runtime import memory
 from lingua_scheduler.runtime.metrics import CLOSED
 from lingua_scheduler.runtime.sockets import QUEUE_BYTES_MAX
 from lingua_scheduler.scheduler.bus import REMOTE_JOBS_MAX
@@ -67,7 +66,7 @@ def _buffers(context: Context, sessions: Sessions, nodes: Nodes) -> None:
         "sessions": len(actors) / limits.sessions,
         "remote_jobs": sessions.resumes.remote_jobs / REMOTE_JOBS_MAX,
         "redis_commands": context.store.in_flight / IN_FLIGHT_MAX,
-        "memory": memory.used_bytes() / context.limits.memory_bytes,
+        "memory": context.limits.used_bytes() / context.limits.memory_bytes,
     }
     for name, share in shares.items():
         context.metrics.buffers.labels(name).set(round(share, 4))

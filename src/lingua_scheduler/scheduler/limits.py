@@ -7,6 +7,7 @@ TCP holds up the sender. Where it is not, the peer is told RATE_LIMITED and when
 import asyncio
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 
 from lingua_scheduler.core.limits import Bucket, Buckets
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
@@ -35,8 +36,10 @@ BURST_S = 2.0
 class Limits:
     """Of one instance."""
 
-    def __init__(self, config: LimitsConfig, clock: Clock) -> None:
+    def __init__(self, config: LimitsConfig, clock: Clock, used_bytes: Callable[[], int] = memory.used_bytes) -> None:
         self.config = config
+        self.used_bytes = used_bytes
+        """Of memory, by the process."""
         self._clock = clock
         per_minute = config.connects_per_minute_per_address
         self._connects = Buckets[str](per_minute / 60, per_minute / 2, ADDRESSES_MAX)
@@ -86,15 +89,15 @@ class Limits:
 
     def look_at_memory(self) -> None:
         """Called by the clock."""
-        is_out = memory.used_bytes() > self.memory_bytes
+        is_out = self.used_bytes() > self.memory_bytes
         if is_out != self.is_out_of_memory:
             self.is_out_of_memory = is_out
             tell = _log.warning if is_out else _log.info
-            tell("no memory for new sessions" if is_out else "memory for sessions again", used=memory.used_bytes())
+            tell("no memory for new sessions" if is_out else "memory for sessions again", used=self.used_bytes())
 
     def excess_bytes(self) -> int:
         """What is used beyond `memory_bytes`, where it is so much more that sessions have to go; else 0."""
-        used = memory.used_bytes()
+        used = self.used_bytes()
         return used - self.memory_bytes if used > self.memory_bytes * DIRE else 0
 
     def _is_free(self, address: str) -> bool:

@@ -43,7 +43,7 @@ class Crew:
     def verdicts(self, first: int, count: int) -> Iterator[Verdict]:
         """In the order of seeds; those of other processes without their runs. CrewError."""
         if not self._workers:
-            yield from judge_seeds(first, count, self._work.size, checks=self._work.checks)
+            yield from judge_seeds(range(first, first + count), self._work.size, checks=self._work.checks)
             return
         for worker in self._workers:
             self._idle.put(worker)
@@ -89,10 +89,9 @@ def processors() -> int:
 
 def _work() -> None:
     work, out = msgspec.json.decode(sys.argv[1], type=Work), sys.stdout.buffer
-    for line in sys.stdin.buffer:
-        for verdict in judge_seeds(int(line), 1, work.size, checks=work.checks):
-            out.write(msgspec.json.encode(replace(verdict, run=None)) + b"\n")
-            out.flush()
+    for verdict in judge_seeds(map(int, sys.stdin.buffer), work.size, checks=work.checks):
+        out.write(msgspec.json.encode(replace(verdict, run=None)) + b"\n")
+        out.flush()
 
 
 if __name__ == "__main__":

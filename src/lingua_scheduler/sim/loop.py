@@ -31,20 +31,18 @@ class State(Enum):
 class Process:
     """A simulated process: its own monotonic clock, its own wall clock, its own life."""
 
-    __slots__ = ("monotonic_offset_ms", "name", "on_exit", "parked", "state", "tasks", "wall_offset_ms")
+    __slots__ = ("is_alive", "monotonic_offset_ms", "name", "on_exit", "parked", "state", "tasks", "wall_offset_ms")
 
     def __init__(self, name: str, *, monotonic_offset_ms: int = 0, wall_offset_ms: int = 0) -> None:
         self.name = name
         self.state = State.RUNNING
+        self.is_alive = True
+        """Running or paused: not `State.DEAD`."""
         self.monotonic_offset_ms = monotonic_offset_ms
         self.wall_offset_ms = wall_offset_ms
         self.parked: list[Handle] = []
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.on_exit: list[Callable[[], None]] = []
-
-    @property
-    def is_alive(self) -> bool:
-        return self.state in (State.RUNNING, State.PAUSED)
 
 
 class Handle:
@@ -104,9 +102,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return (self.now_ms + self.current.monotonic_offset_ms) / 1000
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
-        handle = Handle(callback, args, context, self.current)
+        handle: Any = Handle(callback, args, context, self.current)
         self._ready.append(handle)
-        return cast("asyncio.Handle", handle)
+        return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -118,8 +116,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         at_ms = round(when * 1000) - self.current.monotonic_offset_ms
-        handle = TimerHandle(when, callback, args, context, self.current)
-        return cast("asyncio.TimerHandle", self._plan(at_ms, handle))
+        handle: Any = TimerHandle(when, callback, args, context, self.current)
+        self._plan(at_ms, handle)
+        return handle
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -182,7 +181,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """At once, whatever it was doing. Its peers see their connections break (`on_exit`)."""
         if not process.is_alive:
             return
-        process.state = State.DEAD
+        process.state, process.is_alive = State.DEAD, False
         process.parked.clear()
         with self.within(process):
             for task in [task for task in process.tasks if not task.done()]:
@@ -201,7 +200,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             while times and times[0] <= until_ms:
                 at_ms = self.now_ms = heapq.heappop(times)
                 for handle in due.pop(at_ms):
-                    if not handle.is_cancelled and handle.process.state is not State.DEAD:
+                    if handle.process.is_alive and not handle.is_cancelled:
                         ready.append(handle)
                 self._run_ready()
             self.now_ms = until_ms
@@ -209,20 +208,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _plan(self, at_ms: int, handle: Handle) -> Handle:
-        if handle.process.state is not State.DEAD:
-            at_ms = max(at_ms, self.now_ms)
-            same = self._due.get(at_ms)
-            if same is not None:
-                same.append(handle)
+        if handle.process.is_alive:
+            at_ms, due = max(at_ms, self.now_ms), self._due
+            if at_ms in due:
+                due[at_ms].append(handle)
             else:
-                self._due[at_ms] = [handle]
+                due[at_ms] = [handle]
                 heapq.heappush(self._times, at_ms)
         return handle
 
     def _run_ready(self) -> None:
-        ready, paused = self._ready, State.PAUSED
+        ready, paused, world = self._ready, State.PAUSED, self.world
+        popleft, steps = ready.popleft, 0
         while ready:
-            handle = ready.popleft()
+            handle = popleft()
             if handle.is_cancelled:
                 continue
             process = handle.process
@@ -230,12 +229,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 process.parked.append(handle)
                 continue
             self.current = process
-            self.steps += 1
+            steps += 1
+            context = handle.context
             try:
-                if handle.context is not None:
-                    handle.context.run(handle.callback, *handle.args)
-                else:
+                if context is None:
                     handle.callback(*handle.args)
+                else:
+                    context.run(handle.callback, *handle.args)
             except Exception as error:  # noqa: BLE001 - a bug in one process is the run's finding, not its end
                 self.bugs.append(f"{process.name}: {error!r}")
-        self.current = self.world
+        self.current = world
+        self.steps += steps

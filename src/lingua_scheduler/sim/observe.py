@@ -2,8 +2,7 @@
 
 Within `watching`, every driver checks its machine's invariants after each event that had effects and now and then after
 another, every session tells which utterances it made and how its jobs ended, and every error that production code
-logs (bugs are told loudly) becomes a finding. Pictures for pages are not made, and nobody looks at how much memory the
-process of the simulation has: that would make one run unlike another.
+logs (bugs are told loudly) becomes a finding. Pictures for pages are not made.
 """
 
 import logging
@@ -15,7 +14,6 @@ from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.utterance import Missing
 from lingua_scheduler.runtime.driver import Driver
-from lingua_scheduler.scheduler.limits import Limits
 from lingua_scheduler.scheduler.sessions import SessionActor
 from lingua_scheduler.scheduler.snapshots import Snapshots
 from lingua_scheduler.sim import speech
@@ -58,20 +56,19 @@ def watching(history: History, *, checks: bool, hear: Hearing = speech.hear) -> 
     level, propagate = logger.level, logger.propagate
     actor: Any = SessionActor
     driver: Any = Driver
-    before = actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh, Limits.look_at_memory
+    before = actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh
     logger.addHandler(ears)
     logger.setLevel(logging.ERROR)
     logger.propagate = False
     actor._perform_session = _noting_session(history, actor._perform_session, hear)
     actor._perform_job = _noting_job(history, actor._perform_job)
     Snapshots.refresh = _look
-    Limits.look_at_memory = _look_away
     if checks:
         driver._handle = _checking(history, driver._handle)
     try:
         yield
     finally:
-        actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh, Limits.look_at_memory = before
+        actor._perform_session, actor._perform_job, driver._handle, Snapshots.refresh = before
         logger.removeHandler(ears)
         logger.setLevel(level)
         logger.propagate = propagate
@@ -81,10 +78,6 @@ async def _look(self: Snapshots) -> None:
     # Nobody looks at pages here; what upkeep needs of a round of pictures is who is alive.
     known = await self._context.store.instances.known()
     self.instances = {name for name, _ in known.alive}
-
-
-def _look_away(self: Limits) -> None:
-    del self
 
 
 def _noting_session(history: History, perform: SessionPerformer, hear: Hearing) -> SessionPerformer:

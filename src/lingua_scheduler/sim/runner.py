@@ -1,7 +1,7 @@
 """Many runs: one for each seed, each with its verdict."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lingua_scheduler.runtime.clock import processor_s
@@ -48,9 +48,14 @@ def judge(plan: Plan, *, checks: bool = True) -> Verdict:
     )
 
 
-def judge_seeds(first: int, count: int, size: Size, *, checks: bool = True) -> Iterator[Verdict]:
+def judge_seeds(seeds: Iterable[int], size: Size, *, checks: bool = True) -> Iterator[Verdict]:
     """One verdict after the other."""
-    for seed in range(first, first + count):
-        verdict = judge(make_plan(seed, size), checks=checks)
-        gc.collect()
-        yield verdict
+    gc.collect()
+    gc.freeze()  # what is loaded is never garbage: only what worlds leave is looked through
+    try:
+        for seed in seeds:
+            verdict = judge(make_plan(seed, size), checks=checks)
+            gc.collect()
+            yield verdict
+    finally:
+        gc.unfreeze()

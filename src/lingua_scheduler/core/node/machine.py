@@ -96,7 +96,7 @@ class NodeMachine:
             candidates.append(self._standing.forget_failures_at_ms)
         if self._phase is Phase.CONNECTED:
             candidates.append(self._register_by_ms)
-        return min((at for at in candidates if at is not None), default=None)
+        return min([at for at in candidates if at is not None], default=None)
 
     @property
     def phase(self) -> Phase:

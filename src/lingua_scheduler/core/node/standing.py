@@ -10,6 +10,8 @@ from lingua_scheduler.core.node.config import (
 )
 from lingua_scheduler.protocol.node import NodeStatus
 
+_REQUIRED = frozenset(REQUIRED_SERVICES)
+
 
 class Standing:
     """Draining where the node or an operator wants no new jobs; degraded where a service or too many jobs failed."""
@@ -26,8 +28,7 @@ class Standing:
     def status(self) -> NodeStatus:
         if self.node_drains or self.operator_drains is not None:
             return "draining"
-        has_services = all(service in self.services for service in REQUIRED_SERVICES)
-        return "ready" if has_services and not self._is_failing else "degraded"
+        return "ready" if _REQUIRED.issubset(self.services) and not self._is_failing else "degraded"
 
     @property
     def _is_failing(self) -> bool:

@@ -28,8 +28,9 @@ def frame_rms(audio: Audio) -> Levels:
     From the end, so that what a cut leaves behind it is whole frames: whole milliseconds for `carried_ms`, and whole
     packets where the job came as 20 ms Opus packets.
     """
-    frames = audio[len(audio) % FRAME :].reshape(-1, FRAME)
-    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64) / FRAME
+    # Widened at once: einsum would do it piece by piece, which takes half as long again.
+    frames = audio[len(audio) % FRAME :].reshape(-1, FRAME).astype(np.float64)
+    power = np.einsum("ij,ij->i", frames, frames) / FRAME
     return np.nan_to_num(np.sqrt(power), posinf=1.0)
 
 
