@@ -154,9 +154,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return self._plan(self.now_ms + delay_ms, Handle(callback, args, None, process))
 
     def start(self, process: Process, work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
-        """A task of `process`."""
+        """A task of `process`, which nobody waits for."""
         with self.within(process):
-            return self.create_task(work, name=name)
+            task = self.create_task(work, name=name)
+            task.add_done_callback(self._ended)
+        return task
 
     @contextmanager
     def within(self, process: Process) -> Generator[None]:
@@ -206,6 +208,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.now_ms = until_ms
         finally:
             asyncio._set_running_loop(None)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     def _plan(self, at_ms: int, handle: Handle) -> Handle:
         if handle.process.is_alive:

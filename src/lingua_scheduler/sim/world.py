@@ -63,11 +63,13 @@ class World:
         """The whole run."""
         entropy = Random(f"ids {self.plan.seed}")
         with ids.drawn_from(entropy.randbytes), watching(self.history, checks=checks):
-            self._begin()
-            self._until(self.plan.duration_ms)
-            self._heal()
-            self._until_quiet()
-            self._end()
+            try:
+                self._begin()
+                self._until(self.plan.duration_ms)
+                self._heal()
+                self._until_quiet()
+            finally:
+                self._end()
         run = self.run
         run.simulated_ms, run.steps, run.asked = self.loop.now_ms, self.loop.steps, self.redis.asked
         run.bugs += self.loop.bugs
