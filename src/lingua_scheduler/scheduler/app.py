@@ -89,11 +89,13 @@ class Scheduler:
             metrics = Metrics()
             store.client.observe = metrics.redis_seconds.observe
             await _check_redis(store, finder)
+            health = StoreHealth(clock)
+            store.client.broken = health.failed
             context = Context(
                 config=config,
                 instance_id=me,
                 store=store,
-                health=StoreHealth(clock),
+                health=health,
                 clock=clock,
                 timers=Timers(clock),
                 metrics=metrics,

@@ -190,6 +190,8 @@ class SessionRecord:
             fields |= {"opening": msgspec.json.encode(self._opening).decode(), **self._token_fields}
             stored = set[JobId]()
         forgotten = sorted(self._stored - results.keys() - self._machine.open_jobs)
+        if whole:
+            results |= self._machine.held_back(self._context.clock.now_ms())
         bodies = {key: kept.encode_message(one) for key, one in results.items() if key not in stored}
         window_ms = self._context.config.scheduler.web_task_segmentation.resume_window_seconds * 1000
         return SessionChange(fields, forgotten, bodies, window_ms + MARGIN_MS)

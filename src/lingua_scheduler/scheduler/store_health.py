@@ -14,6 +14,7 @@ class StoreHealth:
     def __init__(self, clock: Clock) -> None:
         self.told: Callable[[bool, str], None] = lambda _is_up, _why: None
         self.is_up = True
+        self.failures = 0
         self._clock = clock
         self._settled_at_ms = 0
 
@@ -24,10 +25,15 @@ class StoreHealth:
 
     def failed(self, why: str) -> None:
         """Redis went away, or came back as another."""
+        self.failures += 1
         self._turn(False, why)
 
-    def answered(self) -> None:
-        """A whole round of questions was answered."""
+    def answered(self, failures: int) -> None:
+        """A whole round of questions was answered. Not so where there were `failures` when it began, and more by now:
+        what it said may have been to the Redis before, which another replaced that has not read it.
+        """
+        if failures != self.failures:
+            return
         if not self.is_up:
             self._settled_at_ms = self._clock.now_ms() + SETTLING_MS
         self._turn(True, "")

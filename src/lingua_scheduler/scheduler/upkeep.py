@@ -132,13 +132,15 @@ class Upkeep:
             self._context.guard.refresh()
             self._context.limits.look_at_memory()
             shed(self._sessions, self._context.limits)
+            health = self._context.health
+            failures = health.failures
             try:
                 # To a Redis that was away this instance is new: its peers must see it before they miss it.
-                await self._round(count if self._context.health.is_up else 0, has_news=has_news)
+                await self._round(count if health.is_up else 0, has_news=has_news)
             except StoreError as error:
-                self._context.health.failed(str(error))
+                health.failed(str(error))
             else:
-                self._context.health.answered()
+                health.answered(failures)
                 count += 1
 
     async def _wait_round(self) -> bool:
@@ -157,7 +159,7 @@ class Upkeep:
         if count % PRESENCE_ROUNDS == 0 and self._presence is not None:
             await store.instances.announce(self._presence)
             # A Redis that was away may be one that had not read the last writes.
-            await self._sessions.renew_records(whole=not self._context.health.is_up)
+            await self._sessions.renew_records(whole=not count)
         if count % REAP_ROUNDS == 0:
             await self._reap()
         if has_news or count % PICTURE_ROUNDS == 0:

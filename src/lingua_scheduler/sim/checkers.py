@@ -63,6 +63,8 @@ class _Session:
     sent: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     acked: int = -1
     answers: list[Event] = field(default_factory=list[Event])
+    answered_ms: dict[int, int] = field(default_factory=dict[int, int])
+    """When each utterance was answered first."""
     utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
     kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
     """What nodes of protocol 1 have kept to themselves for a while."""
@@ -115,12 +117,16 @@ def _read_client(session: _Session, event: Event) -> None:
             session.over = event.facts[1]
         case _:
             session.answers.append(event)
+            if event.what != "reconnected" and event.facts[3] != "gap_timeout":
+                session.answered_ms.setdefault(event.facts[1], event.at_ms)
 
 
 def _read_scheduler(session: _Session, event: Event) -> None:
     match event.what:
         case "utterance":
             _, index, _, _, text = event.facts
+            if event.at_ms > session.answered_ms.get(index, event.at_ms):
+                return  # an owner that was replaced, and does not know it yet
             session.owners.add(event.who)
             session.utterances[index] = _Utterance(index, list(speech.read(text)), event.who)
         case "concluded":

@@ -38,12 +38,14 @@ class SimInstance:
         self._history = history
         clock = SimClock(loop, self.process)
         me = InstanceId(name)
+        health = StoreHealth(clock)
+        redis.broken[self.process] = health.failed
         with loop.within(self.process):
             self.context = Context(
                 config=Config(),
                 instance_id=me,
                 store=SimStore(redis, self.process).as_store(),
-                health=StoreHealth(clock),
+                health=health,
                 clock=clock,
                 timers=Timers(clock),
                 metrics=Metrics(),

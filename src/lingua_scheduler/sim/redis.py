@@ -60,6 +60,14 @@ class Data:
     entries: int = 0
 
 
+Asked = tuple[int, "asyncio.Future[Any]"]
+"""A call under way: to which of the servers that follow each other, and who waits for the reply."""
+
+
+def _connection_lost() -> StoreError:
+    return StoreError("connection lost", may_have_happened=True)
+
+
 class SimRedis:
     """The one server."""
 
@@ -76,6 +84,10 @@ class SimRedis:
         """Told of each reply as it is made."""
         self.waiters: dict[InstanceId, asyncio.Future[StoreError | None]] = {}
         self._last: dict[Process, tuple[int, int]] = {}
+        self.broken: dict[Process, Callable[[str], None]] = {}
+        """Who is told that its connection broke."""
+        self._servers = 0
+        """That there were before this one."""
         self.data = self._empty()
 
     def now_ms(self) -> int:
@@ -92,7 +104,10 @@ class SimRedis:
     def fail_over(self, to: Data) -> None:
         """The replica takes over with what it has. Connections to the one before are gone."""
         self.data = to
+        self._servers += 1
         self.wake_readers(StoreError("connection lost", may_have_happened=False))
+        for process, tell in self.broken.items():
+            self.loop.call_in(process, 0, tell, "connection lost")
 
     def wake_readers(self, fault: StoreError | None = None) -> None:
         for waiter in list(self.waiters.values()):
@@ -110,7 +125,8 @@ class SimRedis:
         at_ms = max(arrive_ms, now_ms + self._leg_ms())
         back_ms = max(reply_ms, at_ms + self._leg_ms())
         self._last[process] = at_ms, back_ms
-        loop.call_in(self.process, at_ms - now_ms, self._execute, process, call, future, back_ms)
+        asked = self._servers, future
+        loop.call_in(self.process, at_ms - now_ms, self._execute, process, call, asked, back_ms)
         return future
 
     def _leg_ms(self) -> int:
@@ -118,11 +134,13 @@ class SimRedis:
             return self.rng.randint(20, 400)
         return 1 if self.rng.random() < 0.3 else 0
 
-    def _execute(self, process: Process, call: Callable[[], Any], future: "asyncio.Future[Any]", back_ms: int) -> None:
+    def _execute(self, process: Process, call: Callable[[], Any], asked: "Asked", back_ms: int) -> None:
         error: StoreError | None = None
         reply: Any = None
         delay_ms = max(0, back_ms - self.loop.now_ms)
-        if self.is_down:
+        if asked[0] != self._servers:
+            error = _connection_lost()
+        elif self.is_down:
             error = StoreError("connection refused", may_have_happened=False)
         else:
             try:
@@ -135,7 +153,11 @@ class SimRedis:
             if self.loop.now_ms < self.lossy_until_ms and self.rng.random() < 0.1:
                 error, delay_ms = StoreError("no reply in time", may_have_happened=True), TIMEOUT_MS
             self.observe(reply)
-        self.loop.call_in(process, delay_ms, _answer, future, reply, error)
+        self.loop.call_in(process, delay_ms, self._answer, asked, reply, error)
+
+    def _answer(self, asked: "Asked", reply: Any, error: StoreError | None) -> None:
+        server, future = asked
+        _answer(future, reply, error if server == self._servers else _connection_lost())
 
     def _empty(self) -> Data:
         rng = self.rng

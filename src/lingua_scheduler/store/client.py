@@ -138,6 +138,8 @@ class RedisClient:
         self._aside: RedisConnection | None = None
         self.observe: Callable[[float], None] | None = None
         """Hears of each command's seconds, from being handed in to its reply."""
+        self.broken: Callable[[str], None] | None = None
+        """Told when the connection breaks: at its other end may be another server next, without the last writes."""
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -208,6 +210,7 @@ class RedisClient:
                 async with self._connecting:
                     if self._connection is None or self._connection.is_closed:
                         self._connection = await self._open(await self._finder.find())
+                        self._connection.broken = self.broken
                     return self._connection
         except TimeoutError:
             raise StoreError(f"no connection to Redis within {self._timeout_ms} ms", may_have_happened=False) from None

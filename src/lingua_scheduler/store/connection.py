@@ -55,6 +55,8 @@ class RedisConnection(asyncio.Protocol):
         self._watchdog: asyncio.TimerHandle | None = None
         self._is_retired = False
         self.observe: Callable[[float], None] | None = None
+        self.broken: Callable[[str], None] | None = None
+        """Told once, and why, where it is not closed from here."""
         self.is_closed = False
 
     def send(self, *words: str | bytes | int) -> asyncio.Future[Reply]:
@@ -107,7 +109,7 @@ class RedisConnection(asyncio.Protocol):
         try:
             while (answer := self._reader.gets()) is not False:
                 if not self._waiting:
-                    self.close("a reply that nobody asked for")
+                    self._break("a reply that nobody asked for")
                     return
                 reply, deadline = self._waiting.popleft()
                 if self.observe is not None:
@@ -115,12 +117,19 @@ class RedisConnection(asyncio.Protocol):
                 if not reply.done():
                     reply.set_result(answer)
         except hiredis.ProtocolError as fault:
-            self.close(f"broken reply ({fault})")
+            self._break(f"broken reply ({fault})")
         else:
             self._close_if_retired()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.close(f"connection lost ({exc})" if exc else "connection closed by the server")
+        self._break(f"connection lost ({exc})" if exc else "connection closed by the server")
+
+    def _break(self, why: str) -> None:
+        if self.is_closed:
+            return
+        self.close(why)
+        if self.broken is not None:
+            self.broken(why)
 
     def _close_if_retired(self) -> None:
         if self._is_retired and not self._waiting:
@@ -139,7 +148,7 @@ class RedisConnection(asyncio.Protocol):
         deadline = self._waiting[0][1]
         # uvloop may fire half a millisecond early.
         if deadline <= self._loop.time() + 0.001:
-            self.close(f"no reply within {self._timeout_s:g} s")
+            self._break(f"no reply within {self._timeout_s:g} s")
         else:
             self._watchdog = self._loop.call_at(deadline, self._look_at_oldest)
 

@@ -203,6 +203,12 @@ class SessionMachine:
         """Whether earlier utterances are still to be answered: it could not wait for them."""
         return self._backlog.delivery.is_past_gap(result)
 
+    def held_back(self, now_ms: int) -> dict[JobId, Result]:
+        """Results that wait for earlier ones, unnumbered. Without those that others in the room hear."""
+        held = [slot for slot in self._backlog.delivery.slots.values() if slot.outcome and slot.recipients is None]
+        held.sort(key=lambda slot: slot.ready_at_ms)
+        return {slot.job_id: replies.result_message(self._identity, slot, now_ms, None) for slot in held}
+
     def unacknowledged(self) -> list[Result]:
         """Results that were sent and may not have arrived."""
         outbox = self._backlog.delivery.outbox
