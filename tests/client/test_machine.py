@@ -166,7 +166,7 @@ def test_each_resume_uses_the_newest_token():
     made.handle(ev.TimeReached(), at_ms)
 
     resume = wire.SessionResume(
-        session_id=SESSION_ID, resume_token="token-1", last_result_seq=0, acked_seq=-1, answered=[]
+        session_id=SESSION_ID, resume_token="token-1", last_result_seq=0, acked_seq=-1, answered=[], memo=""
     )
     assert said(made.handle(ev.SocketOpened(), at_ms)) == [resume]
 

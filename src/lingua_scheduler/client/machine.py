@@ -99,6 +99,7 @@ class ClientMachine:
         self._resume_token = ""
         self._last_result_seq = 0
         self._answered: deque[int] = deque(maxlen=ANSWERED_TOLD)
+        self._memo = ""
         self._is_finishing = False
         self._close_sent = False
         self._retry_bound_ms = limits.first_retry_ms
@@ -186,6 +187,7 @@ class ClientMachine:
                     last_result_seq=self._last_result_seq,
                     acked_seq=self._ring.acked_seq,
                     answered=list(self._answered),
+                    memo=self._memo,
                     token=self._init.token,
                 )
             )
@@ -307,6 +309,7 @@ class ClientMachine:
             self._send(wire.ResultAck(session_id=self._session_id, result_seq=self._last_result_seq))
             if is_repeat:
                 return
+            self._memo = result.memo or ""
             if result.session_id == self._session_id:
                 self._answered.append(result.utterance_index)
         self._tell(result)

@@ -206,6 +206,8 @@ class SessionResume(Wire, tag="session_resume", frozen=True, kw_only=True):
     """The client has forgotten its audio up to there, as it was acknowledged."""
     answered: list[Int] | None = None
     """The client's newest results: the indices of its own utterances that were answered."""
+    memo: str | None = None
+    """As the last result that has arrived brought it; empty where it brought none."""
     token: str | None = None
     """As in `session_init`; it may have expired meanwhile."""
 
@@ -352,6 +354,8 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     """1.1: on the session's audio time line."""
     speech_end_ms: Int | None = None
     """1.1: likewise."""
+    memo: str | None = None
+    """1.1: for `session_resume`, as it stands, while this is the last result that has arrived."""
 
 
 class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
@@ -366,6 +370,8 @@ class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
     """1.1: to be acknowledged with `result_ack`; absent with `gap_timeout`."""
     tgt_lang: str | None = None
     """1.1: which of several targets is missing."""
+    memo: str | None = None
+    """1.1: as in `translation_result`."""
 
 
 class UiEvent(Wire, tag="ui_event", frozen=True, kw_only=True):

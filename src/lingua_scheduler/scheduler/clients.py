@@ -21,6 +21,7 @@ from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.allowances import check
 from lingua_scheduler.scheduler.auth.guard import unauthorized
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.keeping import tails_of
 from lingua_scheduler.scheduler.limits import Pace, crowded, of_whom, rate_limited
 from lingua_scheduler.scheduler.opening import read_opening, read_utterance
 from lingua_scheduler.scheduler.sessions import SessionActor, Sessions
@@ -348,7 +349,8 @@ def _known(message: wire.SessionResume) -> Known | None:
         return None
     # Whoever claims numbers that cannot be only harms its own session.
     answered = frozenset(one for one in message.answered[-ANSWERED_MAX:] if 0 <= one <= NUMBER_MAX)
-    return Known(message.last_result_seq, min(message.acked_seq, NUMBER_MAX), answered)
+    tails = tails_of(message.memo, message.session_id)
+    return Known(message.last_result_seq, min(message.acked_seq, NUMBER_MAX), answered, tails)
 
 
 def _languages(message: wire.SessionInit | wire.UtteranceMessage) -> list[str | None]:

@@ -35,6 +35,9 @@ _log = get_logger("scheduler.keeping")
 MARGIN_MS = 30_000
 """The record outlives the resume window by this: it is renewed only now and then."""
 
+TAILS_TOLD = 16
+"""Ends of utterances that a memo names: one, as a rule."""
+
 
 def token_hash(token: str, holder: str = "") -> str:
     """Tokens themselves are not stored. Shown by another tenant than the session's `holder`, a token is another."""
@@ -96,14 +99,16 @@ class SessionRecord:
         """An utterance has ended: the placement of its job brings it to the store."""
         self._is_dirty = True
 
-    def sent(self, message: ServerMessage) -> None:
-        """A result has left for the client, or waits for it to come back."""
+    def sent(self, message: ServerMessage) -> ServerMessage:
+        """A result leaves for the client, or waits for it to come back. The same, with what the client is to recall."""
         if not isinstance(message, TranslationResult | MissingResult) or message.result_seq is None:
-            return
+            return message
         self._is_dirty = True
         # A line is written before it is sent (`write_ahead.py`).
         if not is_line(self._session_id, message) and result_key(self._session_id, message) not in self._stored:
             self.write_soon()
+        # The store may be away, and this owner gone before it is back.
+        return msgspec.structs.replace(message, memo=memo_of(tails)) if (tails := self._tails()) else message
 
     def comes_first(self, message: ServerMessage) -> bool:
         """Whether it must be written before it is sent: nothing else says that its client has it, or in which place."""
@@ -208,6 +213,25 @@ class SessionRecord:
             await self.write()
         except StoreError as error:
             _log.info("session not written", session=self._session_id, cause=str(error))
+
+
+def memo_of(tails: tuple[Tail, ...]) -> str:
+    """What is still to be said, for the client of the session to show to its next owner."""
+    return msgspec.json.encode(tails[-TAILS_TOLD:]).decode()
+
+
+def tails_of(memo: str | None, session_id: str) -> tuple[Tail, ...] | None:
+    """What a client was told; None where it does not say, or that is not ours. It can only speak of its own session."""
+    if memo is None:
+        return None
+    try:
+        tails = msgspec.json.decode(memo or "[]", type=tuple[Tail, ...])
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    own = f"job-{session_id}-"
+    return tuple(
+        tail for tail in tails[:TAILS_TOLD] if tail.job_id.startswith(own) and (tail.heir or own).startswith(own)
+    )
 
 
 def encode_state(state: SessionState) -> str:

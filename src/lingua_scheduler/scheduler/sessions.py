@@ -255,7 +255,7 @@ class SessionActor:
 
     def _send(self, message: ServerMessage) -> None:
         if self.record is not None:
-            self.record.sent(message)
+            message = self.record.sent(message)
         if self.client is None:
             return
         self._witness.sent(message)

@@ -62,6 +62,17 @@ def test_an_utterance_that_was_answered_waits_for_no_answer():
     assert after.tails == STATE.tails
 
 
+def test_an_end_that_was_left_while_the_store_was_away_is_known_from_the_client():
+    """Its result was sent, its owner died, and the record knew of neither (seed 41492)."""
+    left = Tail(JobId("j2"), 2, ES, 900, None)
+    state = replace(STATE, last_result_seq=4)
+    told = Known(last_result_seq=5, acked_seq=-1, answered=frozenset({2}), tails=(left,))
+    assert corrected(state, told).tails == (left,)
+    assert corrected(state, replace(told, tails=())).tails == ()
+    assert corrected(state, replace(told, last_result_seq=4)).tails == STATE.tails, "the record is as new"
+    assert corrected(state, replace(told, tails=None)).tails == STATE.tails, "a client that does not tell"
+
+
 def test_others_in_the_room_wait_all_the_same():
     theirs = Place(Language("pt"), (SessionId("bea"),))
     after = corrected(replace(STATE, open=(said(2, Place(ES), theirs),)), replace(NOTHING, answered=frozenset({2})))

@@ -83,19 +83,25 @@ class Known:
     """Up to there the audio is concluded: the client was told so."""
     answered: frozenset[int]
     """Its own utterances of which it has the result, the newest ones."""
+    tails: tuple[Tail, ...] | None = None
+    """What was still to be said when it was sent the last of these results; None where it does not tell."""
 
 
 def corrected(state: SessionState, known: Known) -> SessionState:
     """The state with what the client had after it was written: nothing of that is open, or to be numbered again."""
     open_ = tuple(_without_own(one, known) for one in state.open if not _is_concluded(one, known))
     left = {one.index for one in open_}
+    # A result may have been sent while the store was away, and with it an end been left that the record does not know.
+    tails = state.tails
+    if known.tails is not None and known.last_result_seq > state.last_result_seq:
+        tails = known.tails
     return replace(
         state,
         index_highest=max(state.index_highest, *known.answered, -1),
         sealed_seq=max(state.sealed_seq, known.acked_seq),
         last_result_seq=max(state.last_result_seq, known.last_result_seq),
         open=open_,
-        tails=tuple(tail for tail in state.tails if tail.index in left),
+        tails=tuple(tail for tail in tails if tail.index in left),
     )
 
 

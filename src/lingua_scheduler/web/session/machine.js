@@ -57,6 +57,7 @@ export class SessionMachine {
   #effects = [];
   #resumeToken = "";
   #lastResultSeq = 0;
+  #memo = ""; // what the scheduler wants to be told should this session go on elsewhere
   #answered = []; // the newest utterances whose result was had: the scheduler may have lost them, where Redis did
   #isFinishing = false;
   #isCloseSent = false;
@@ -177,6 +178,7 @@ export class SessionMachine {
         last_result_seq: this.#lastResultSeq,
         acked_seq: this.#ring.ackedSeq,
         answered: [...this.#answered],
+        memo: this.#memo,
         ...(this.#init.token && { token: this.#init.token }),
       });
     }
@@ -293,6 +295,7 @@ export class SessionMachine {
       this.#lastResultSeq = Math.max(this.#lastResultSeq, seq);
       this.#send({ type: "result_ack", session_id: this.ack.session_id, result_seq: this.#lastResultSeq });
       if (isRepeat) return;
+      this.#memo = result.memo ?? "";
       if (result.session_id === this.ack.session_id) this.#answered.push(result.utterance_index);
       if (this.#answered.length > ANSWERED_TOLD) this.#answered.shift();
     }
