@@ -25,6 +25,9 @@ from lingua_scheduler.protocol.rooms import WebrtcIce as WebrtcIce
 from lingua_scheduler.protocol.rooms import WebrtcOffer as WebrtcOffer
 
 Status = Literal["ok", "error"]
+SPEECH_UNSAID = "SPEECH_UNSAID"
+"""Among `reason_codes`."""
+
 MissingReason = Literal[
     "silence_detected",
     "no_speech",
@@ -340,6 +343,7 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     network_timings: NetworkTimings | None = None
     asr_quality_level: str | None = None
     reason_codes: list[str] | None = None
+    """What nodes say of it; `SPEECH_UNSAID`: no node could say speech before it, or its own end, so far."""
     quality_score: float | None = None
     rerun_count: Int | None = None
     segments_meta: SegmentsMeta | None = None

@@ -27,6 +27,9 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
 from lingua_scheduler.sim.run import Run
 
+OWNED_UP = 2
+"""A result that says that earlier speech is unsaid means that of so many utterances before it at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -68,6 +71,8 @@ class _Session:
     utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
     kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
     """What nodes of protocol 1 have kept to themselves for a while."""
+    incomplete: set[int] = field(default_factory=set[int])
+    """Whose results say that they lack what they were to say."""
     is_abandoned: bool = False
     """An instance that it was at died: what that one concluded, another need not."""
 
@@ -96,6 +101,8 @@ def _sessions(run: Run) -> dict[str, _Session]:
     dead = {event.who for event in run.history.of("killed", "left")}
     for event in run.history.of("opened", "sent", "acked", "result", "missing", "reconnected", "over"):
         _read_client(sessions[event.facts[0]], event)
+    for event in run.history.of("incomplete"):
+        sessions[event.facts[0]].incomplete.add(event.facts[1])
     for event in run.history.of("utterance", "concluded", "kept"):
         _read_scheduler(sessions[event.facts[0]], event)
     for one in sessions.values():
@@ -163,6 +170,8 @@ def _heard(session: _Session) -> list[Violation]:
         taker = min((one for one in takers if index is not None and _may_take(session, index, one)), default=None)
         if taker is None and not is_orderly and index is not None:
             continue  # its taker was still to be answered when the client gave up
+        if index is not None and any(index <= one <= index + OWNED_UP for one in session.incomplete):
+            continue
         if lost and (taker is None or takers[taker] == "result"):
             how = "acknowledged" if seq <= session.acked else "of a session that ended in order"
             outcome = session.utterances[index].outcomes if index is not None else []

@@ -12,7 +12,7 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.agent import Agent, Surroundings
 from lingua_scheduler.sim.plan import NodePlan
 
-SHORT_PACKETS = 1_000 // speech.PACKET_MS
+SHORT_MS = 1_000
 TAIL_PACKETS = 5_000 // speech.PACKET_MS
 
 
@@ -45,7 +45,7 @@ class LegacyWorker(Agent):
         self._places.add(place)
         packets = speech.hear(audio)
         self.note("taken", assign.job_id, assign.attempt_id, self._working + 1, speech.write(packets))
-        if assign.is_timeout_triggered and not assign.is_manual_cut and len(packets) < SHORT_PACKETS:
+        if assign.is_timeout_triggered and not assign.is_manual_cut and len(packets) * speech.PACKET_MS < SHORT_MS:
             self._keep(assign.session_id, [*self._kept.get(assign.session_id, []), *packets])
             return
         said = [*self._kept.pop(assign.session_id, []), *packets]

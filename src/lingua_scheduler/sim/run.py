@@ -9,6 +9,7 @@ each with its facts in this order, and times that do not go back:
 | `sent` | client-N | session, seq, first packet, last packet |
 | `acked` | client-N | session, seq |
 | `result` | client-N | session, utterance index, result_seq or None, text |
+| `incomplete` | client-N | session, utterance index: the result says so |
 | `missing` | client-N | session, utterance index, result_seq or None, reason |
 | `reconnected` | client-N | session |
 | `over` | client-N | session, `closed` or the code of its error |

@@ -441,6 +441,7 @@ def test_the_first_result_stands_if_the_second_attempt_does_no_better():
     outcome = world.outcomes()[0]
     assert isinstance(outcome, Translated)
     assert outcome.result.text_translated == "the first part"
+    assert outcome.result.reason_codes == ["SPEECH_UNSAID"], "should nobody speak on, this is all that is told of it"
     assert not world.freed()
     request_next(world)
     world.select(A, 1)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Literal
 
+import msgspec
+
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
 from lingua_scheduler.core.jobs.events import FinalStatus
@@ -10,8 +12,9 @@ from lingua_scheduler.core.jobs.faults import missing_reason
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, SETTLED, Phase
-from lingua_scheduler.core.utterance import Missing, Translated
+from lingua_scheduler.core.utterance import Missing, Outcome, Translated
 from lingua_scheduler.protocol.errors import ErrorCode
+from lingua_scheduler.protocol.messages import SPEECH_UNSAID
 
 
 def settle(book: Book, job: Job, ending: Ending) -> None:
@@ -35,7 +38,18 @@ def give_out(book: Book, job: Job) -> None:
         fail(book, job, job.fault)
     else:
         book.hand_on(job, job.carried_samples, keeper=None)
-        settle(book, job, replace(job.fallback, node_id=job.node.node_id if job.node else None))
+        lane = book.lane_of(job)
+        is_left = bool(lane.carry) and not lane.is_followed(job) and not book.speech_goes_on
+        outcome = _owning_up(job.fallback.outcome) if is_left else job.fallback.outcome
+        settle(book, job, replace(job.fallback, outcome=outcome, node_id=job.node.node_id if job.node else None))
+
+
+def _owning_up(outcome: Outcome) -> Outcome:
+    """No node can say the end that was left, and nobody may come who is to say it: whoever reads the result is told."""
+    if not isinstance(outcome, Translated):
+        return outcome
+    reasons = [*(outcome.result.reason_codes or ()), SPEECH_UNSAID]
+    return replace(outcome, result=msgspec.structs.replace(outcome.result, reason_codes=reasons))
 
 
 def cancel(book: Book, job: Job, reason: str) -> None:
