@@ -1,4 +1,4 @@
-"""What a frame costs may not grow beyond its target against the floor, measured in the same run on the same core.
+"""What a frame costs may not grow beyond a bound in ratio to the floor, measured in the same run on the same core.
 
 Processor time of the server's process, not the clock on the wall: what else runs on the machine makes both dearer.
 That an utterance costs Redis two round trips is counted exactly elsewhere: `tests/scheduler/test_round_trips.py`, and
@@ -14,6 +14,9 @@ from lingua_scheduler.bench.plan import FrameKind
 from lingua_scheduler.bench.settings import Settings
 from lingua_scheduler.bench.stand import Stand
 
+BOUNDS: dict[FrameKind, float] = {"json": 1.6, "opus": 1.7}
+"""A quarter above the medians measured, 1.26 and 1.33; the targets are 2.0 and 2.5."""
+
 
 @pytest.mark.parametrize("kind", ["json", "opus"])
 async def test_a_frame_stays_within_its_ratio_to_the_floor(kind: FrameKind, monkeypatch: pytest.MonkeyPatch):
@@ -27,4 +30,4 @@ async def test_a_frame_stays_within_its_ratio_to_the_floor(kind: FrameKind, monk
         for ours, floor in zip(measured["scheduler"], measured["floor"], strict=True)
     ]
     assert all(one.outcome.frames == 1500 for rounds in measured.values() for one in rounds)
-    assert statistics.median(ratios) <= sessions.RATIO_TARGETS[kind], ratios
+    assert statistics.median(ratios) <= BOUNDS[kind], ratios
