@@ -31,7 +31,7 @@ SEEDS = 200
 CALM = Size(faults=(), minutes=1.0)
 DYING = Size(faults=("kill_instance",), minutes=1.5)
 REPEATING = Size(faults=("repeat_client",), minutes=1.5)
-LOSSY = Size(faults=("redis_lossy", "kill_instance", "cut_node"), minutes=1.5)
+LOSSY = Size(faults=("redis_lossy", "kill_instance", "cut_node"), minutes=1.5, fault_every_ms=4_000)
 
 
 def _do_nothing(*_: object) -> None: ...

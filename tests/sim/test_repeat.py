@@ -16,7 +16,7 @@ SCRIPT = """
 from tests.sim.test_repeat import LONG, SIZE
 from lingua_scheduler.sim.plan import make_plan
 from lingua_scheduler.sim.runner import judge
-print(*(judge(make_plan(seed, size)).digest for seed, size in ((3, SIZE), (4, SIZE), (1, LONG))))
+print(*(judge(make_plan(seed, size)).digest for seed, size in ((3, SIZE), (1, LONG))))
 """
 
 

@@ -7,7 +7,7 @@ what is passed on twice, or too late, changes nothing.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from lingua_scheduler.protocol import bus as wire
@@ -54,7 +54,7 @@ class Orphans:
 
     def look_after(self, node_id: NodeId, result: JobResult, *, gone: InstanceId | None = None) -> None:
         """`gone`: an instance that is known to be no more."""
-        self._start(self._look_after(node_id, result, gone), JobId(result.job_id))
+        self._start(lambda: self._look_after(node_id, result, gone), JobId(result.job_id))
 
     async def _look_after(self, node_id: NodeId, result: JobResult, gone: InstanceId | None) -> None:
         for _ in range(TRIES):
@@ -63,16 +63,15 @@ class Orphans:
             await asyncio.sleep(PAUSE_S)
         _log.warning("orphan not settled", job=result.job_id)
 
-    def _start(self, work: Coroutine[Any, Any, None], job_id: JobId) -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]], job_id: JobId) -> None:
         if self._open >= LOOKUPS_MAX:
-            work.close()
             return
         self._open += 1
         self._context.scope.start(self._bounded(work, job_id), "orphan")
 
-    async def _bounded(self, work: Coroutine[Any, Any, None], job_id: JobId) -> None:
+    async def _bounded(self, work: Callable[[], Coroutine[Any, Any, None]], job_id: JobId) -> None:
         try:
-            await work
+            await work()
         except StoreError as error:
             _log.warning("orphan not finished", job=job_id, cause=str(error))
         finally:
@@ -108,11 +107,11 @@ class Orphans:
 
     def unsent(self, message: wire.AssignFailed) -> None:
         """The attempt was placed here: the store hears first, for an owner that has not yet asked where the job is."""
-        self._start(self._revoke(message), JobId(message.job_id))
+        self._start(lambda: self._revoke(message), JobId(message.job_id))
 
     def pass_on_unsent(self, message: wire.AssignFailed) -> None:
         """A peer placed the attempt; the job's owner is not here yet, or not any more."""
-        self._start(self._tell_owner(message), JobId(message.job_id))
+        self._start(lambda: self._tell_owner(message), JobId(message.job_id))
 
     async def _revoke(self, message: wire.AssignFailed) -> None:
         # Without a fence: that this attempt was never sent is true whoever owns the session.
