@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Literal, assert_never
 
@@ -12,6 +13,7 @@ from lingua_scheduler.core.placement import (
     Queued,
     Selected,
     SelectReply,
+    SelectRequest,
     StaleAttempt,
     StaleOwner,
     Unplaced,
@@ -20,6 +22,7 @@ from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.protocol.node import JobResult
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.context import Context
+from lingua_scheduler.scheduler.keeping import SessionRecord
 from lingua_scheduler.scheduler.nodes import Nodes
 from lingua_scheduler.scheduler.routes import Routes
 from lingua_scheduler.scheduler.sessions import SessionActor, ShellEffect
@@ -91,8 +94,7 @@ class Dispatch:
             if record is None:
                 reply = await self._context.store.jobs.select(request)
             else:
-                # In this order, and in one write: no node has a job of an utterance that the store does not know.
-                _, reply = await asyncio.gather(record.write(), self._context.store.jobs.select(request))
+                reply = await self._select_as_owner(record, request)
             return reply, await self._traits(reply) if isinstance(reply, Selected) else None
 
         answer = await self._ask(placed, owner, request.job_id, request.attempt, "select")
@@ -110,6 +112,21 @@ class Dispatch:
             self.unsent(request.job_id, request.attempt, reply.node_id)
             return
         owner.jobs.post(job.PlacementReplied(request.job_id, request.attempt, reply, node))
+
+    async def _select_as_owner(self, record: SessionRecord, request: SelectRequest) -> SelectReply:
+        """The record first, in the same write: no node has a job of an utterance that the store does not know."""
+        writing = asyncio.create_task(record.write())  # noqa: TID251 - its owner is this call
+        try:
+            await asyncio.sleep(0)  # for its command to be asked before ours
+            reply = await self._context.store.jobs.select(request)
+        except StoreError:
+            await asyncio.gather(writing, return_exceptions=True)  # most likely it failed alike: one is told
+            raise
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        await writing
+        return reply
 
     async def _may_come(self) -> bool:
         """Whether nodes are missing only for now: Redis came back empty and they will be registered again, or their
@@ -157,7 +174,9 @@ class Dispatch:
             if record is not None and result and reply.is_ok:
                 record.stored(effect.job_id)
             self._routes.offered(reply.offers)
-            owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
+            # The client is told up to four things: one write, and one wake-up of either side.
+            with nullcontext() if owner.client is None else owner.client.together():
+                owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
 
     def _note_tails(self, owner: SessionActor) -> None:
         """On its way before the result, in the same trip: whoever has the one must know of the other."""

@@ -6,6 +6,7 @@ each other passes through here, and what they ask of Redis and of nodes goes to 
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lingua_scheduler.core.allowances import Allowance
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 _log = get_logger("scheduler.sessions")
 
 HEARTBEAT_INTERVAL_MS = 30_000
-RECORDS_AT_ONCE = 50
-"""A few milliseconds of the loop; sentences go between."""
+RECORDS_AT_ONCE = 10
+"""Two milliseconds of the loop; sentences go between."""
 
 
 class Client(Protocol):
@@ -51,6 +52,7 @@ class Client(Protocol):
 
     def send(self, message: ServerMessage) -> None: ...
 
+    def together(self) -> AbstractContextManager[None]: ...
     def session_ended(self, reason: str) -> None: ...
 
     def close(self, reason: str) -> None: ...
@@ -316,8 +318,7 @@ class SessionActor:
         self._context.metrics.crashes.inc()
         self._log.error("session machine failed", cause=repr(error), story=story)
         if self.client is not None:
-            hint = HINTS[ErrorCode.INTERNAL_ERROR].en
-            self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
+            self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=HINTS[ErrorCode.INTERNAL_ERROR].en))
         if not self.is_ended:
             self._end("internal_error")
 
