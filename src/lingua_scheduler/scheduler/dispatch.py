@@ -99,6 +99,8 @@ class Dispatch:
 
         answer = await self._ask(placed, owner, request.job_id, request.attempt, "select")
         if answer is None:
+            if owner.is_replaced:
+                self.unsent(request.job_id, request.attempt, NodeId(""))
             return
         reply, node = answer
         if isinstance(reply, StaleOwner):

@@ -204,8 +204,8 @@ class SessionActor:
         self.session.stop()
         self.jobs.stop()
         for one in self._jobs_machine.book.jobs.values():
-            if one.phase is Phase.PARKED and one.node is not None:
-                self._registry.dispatcher.unsent(one.job_id, one.attempt, one.node.node_id)
+            if one.phase is Phase.PARKED or one.may_be_placed:
+                self._registry.dispatcher.unsent(one.job_id, one.attempt, one.node.node_id if one.node else NodeId(""))
         for node_id, result in self._reported.values():
             self._registry.dispatcher.pass_on(node_id, result)
         self._registry.previews.over(self.session_id)

@@ -109,8 +109,6 @@ def test_an_ack_that_comes_late_does_not_undo_what_is_known():
         ({"text_asr": "", "text_translated": "", "extra": {"reason": "ASR_EMPTY"}}, "no_speech"),
         ({"text_asr": None, "text_translated": None, "extra": {"reason": "ASR_EMPTY"}}, "no_speech"),
         ({"text_asr": "", "text_translated": "", "extra": {"reason": "NO_TEXT_ASSIGNED"}}, "merged"),
-        ({"text_asr": "", "text_translated": "", "merged_into": "j9"}, "merged"),
-        ({"text_asr": "hello", "merged_into": "j9"}, "merged"),
         ({"text_asr": " \n", "text_translated": "\u3000"}, "silence_detected"),
         ({"text_asr": None, "text_translated": None, "extra": {"reason": 7}}, "silence_detected"),
     ],

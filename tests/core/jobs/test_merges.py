@@ -101,6 +101,15 @@ def test_a_merge_into_a_job_that_was_answered_there_is_one():
     assert sorted(world.freed()) == [0, 1]
 
 
+def test_a_merge_into_a_job_that_nobody_knows_is_none():
+    """Redis lost the last writes of the owner before: what that had cut was cut anew, its results are for nobody."""
+    world = World()
+    world.run(A, 0, ms=500, reason=TIMEOUT)
+    world.request(1, start_ms=500)
+    world.empty(A, 0, merged_into="job-of-the-owner-before")
+    assert world.one(ev.RequeueJob).cause == "merge_lost"
+
+
 def test_audio_of_another_format_waits_for_a_job_that_it_fits():
     world = monologue()
     world.conclude(A, 0, carried_ms=3_000)

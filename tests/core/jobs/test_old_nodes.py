@@ -5,7 +5,7 @@ from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.placement import NoNodeReason
 from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol.errors import ErrorCode
-from tests.core.jobs.support import MAX, OLD, TIMEOUT, A, B, World, job_id, node
+from tests.core.jobs.support import MAX, OLD, TIMEOUT, A, B, World, job_id, node, spec
 
 OLDER = node("OLDER", 1)
 
@@ -28,6 +28,16 @@ def test_a_swallowed_short_utterance_is_merged_when_a_later_one_succeeds():
     assert world.freed() == [0, 1]
     world.result(OLD, 0)
     assert world.one(ev.RefuseReport).why == "repeat"
+
+
+def test_a_short_utterance_of_the_owner_before_is_sent_again_when_a_later_one_succeeds():
+    """That owner may have placed it and died before it was sent: better twice than not at all."""
+    world = World()
+    world.feed(ev.JobAdopted(spec(0, ms=500, reason=TIMEOUT), 1, OLD, 60_000))
+    world.run(OLD, 1)
+    world.result(OLD, 1)
+    (again,) = world.of(ev.RequeueJob)
+    assert (again.job_id, again.cause) == (job_id(0), "merge_lost")
 
 
 def test_several_may_be_swallowed_at_once():

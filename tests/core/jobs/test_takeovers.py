@@ -94,6 +94,20 @@ def test_what_a_result_does_not_say_the_next_one_does():
     assert world.one(ev.SendAssign).audio == samples(7_000, 10_000) + samples(12_000, 14_000)
 
 
+def test_what_was_sent_in_front_and_is_not_in_the_result_is_still_to_be_said():
+    """The node had the utterance from an attempt before, of which its next owner knew nothing, and took the number."""
+    world = monologue()
+    world.conclude(A, 0, carried_ms=3_000, **NOTHING)
+    world.lose(A)
+    request_next(world)
+    world.select(B, 1)
+    assert world.one(ev.SendAssign).audio == samples(7_000, 12_000)
+    world.request(2, start_ms=12_000)
+    world.conclude(B, 1, **NOTHING)
+    world.select(B, 2)
+    assert world.one(ev.SendAssign).audio == samples(7_000, 10_000) + samples(12_000, 14_000)
+
+
 def test_what_a_result_does_not_say_is_said_by_its_own_job_where_nobody_follows():
     world = monologue(carry_wait_ms=1_500)
     world.result(A, 0, carried_ms=3_000, **NOTHING)

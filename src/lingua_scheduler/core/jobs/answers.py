@@ -134,7 +134,7 @@ def _on_unsent(book: Book, event: ev.AssignFailed) -> None:
     if job is None or job.phase is not Phase.ASSIGNED or job.attempt != event.attempt:
         return
     if (seen := book.seen_by.get((job.node_session, job.index))) is not None:
-        seen.discard(event.node_id)
+        seen.discard(job.node.node_id if job.node else event.node_id)
     requeue(book, job, "not_sent", is_excluded=False)
 
 
@@ -237,7 +237,10 @@ def _settle_silent(book: Book, job: Job, carried: int) -> None:
     assert node is not None
     if node.protocol == 1:
         for earlier in _maybe_swallowed(book, job):
-            settle(book, earlier, Ending("completed_no_text", Missing("merged"), node.node_id))
+            if earlier.is_adopted:
+                requeue(book, earlier, "merge_lost")  # it may never have got there: better twice than not at all
+            else:
+                settle(book, earlier, Ending("completed_no_text", Missing("merged"), node.node_id))
         may_keep = not carried and job.cut(config) in ("max_duration", "none") and job.may_be_kept(config)
         lane.silent_keeper = node if may_keep else None
 
@@ -261,8 +264,9 @@ def _merge(book: Book, job: Job, result: JobResult) -> bool:
     else:
         target = next((one for one in lane.after(job) if one.job_id == result.merged_into), None)
         answered = [where for job_id, where in lane.answered if job_id == result.merged_into]
-        is_elsewhere = any(not is_same_connection(where, job.node) for where in answered)
-        if is_elsewhere or (target is not None and not target.is_sent_to(job.node)):
+        # Of neither it is known where the owner before had cut speech of which Redis lost all that was written.
+        is_there = target.is_sent_to(job.node) if target is not None else bool(answered)
+        if not is_there or any(not is_same_connection(where, job.node) for where in answered):
             job.fault = Missing("job_failed", ErrorCode.PROCESSING_ERROR, "merged into a job that left the node")
             requeue(book, job, "merge_lost")
             return False

@@ -139,6 +139,11 @@ class Job:
         """Attempts that count, the one at hand included: those that a node was sent."""
         return self.attempt - min(self.unsent_count, UNSENT_FREE)
 
+    @property
+    def may_be_placed(self) -> bool:
+        """Whether the store may have placed it without our knowing."""
+        return self.phase is Phase.WAITING and self.backoff_ms > 0
+
     def is_sent_to(self, node: NodeTraits | None) -> bool:
         return self.phase in SENT and is_same_connection(self.node, node)
 

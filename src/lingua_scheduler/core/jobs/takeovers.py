@@ -39,7 +39,8 @@ def _unsaid(job: Job, taken: frozenset[JobId]) -> frozenset[JobId]:
     if job.job_id in taken:
         return frozenset()
     doubtful = [piece for piece in job.inherited if piece.keeper is not None]
-    if job.is_adopted and touches(job.inherited, job.utterance):
+    if touches(job.inherited, job.utterance):
+        # Sent in front, it is not taken where the node has the job from an attempt before, or from another owner.
         doubtful = job.inherited
     return frozenset(piece.job_id for piece in doubtful) - taken
 
