@@ -1,4 +1,4 @@
-"""Seeds of whole fleets under faults: no rule may break. `LINGUA_SIM_SEEDS` says how many of each group (default 6)."""
+"""Seeds of whole fleets under faults: no rule may break. `LINGUA_SIM_SEEDS` says how many of each group (default 3)."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from lingua_scheduler.sim.plan import EXTRAS, FAULTS, FIRST, FaultKind, Size, make_plan
 from lingua_scheduler.sim.runner import judge
 
-SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "6"))
+SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "3"))
 EVERY = frozenset({"R0", "R1", "R2", "R3", "R4", "R5", "R6", "R7"})
 BEYOND_DOUBT = frozenset({"R0", "R3", "R4", "R5", "R6", "R7"})
 """Where replies of Redis are lost, R1 and R2 have open findings (docs/simulation.md)."""
