@@ -57,9 +57,13 @@ class Orphans:
         self._start(lambda: self._look_after(node_id, result, gone), JobId(result.job_id))
 
     async def _look_after(self, node_id: NodeId, result: JobResult, gone: InstanceId | None) -> None:
-        for _ in range(TRIES):
-            if await self._is_settled(node_id, result, gone):
-                return
+        for left in reversed(range(TRIES)):
+            try:
+                if await self._is_settled(node_id, result, gone):
+                    return
+            except StoreError:
+                if not left:
+                    raise
             await asyncio.sleep(PAUSE_S)
         _log.warning("orphan not settled", job=result.job_id)
 

@@ -12,6 +12,7 @@ The owner before, if it lives, learns it at once from the message to peers, else
 
 import asyncio
 import secrets
+from collections.abc import Iterator
 
 import msgspec
 
@@ -123,7 +124,7 @@ class Resumes:
         self._sessions.moved_here(actor)
         outbox = {**claim.outbox, **late}
         outcomes = self._outcomes(specs, outbox)
-        left = Leftovers(specs, outcomes, tails)
+        left = Leftovers(specs, outcomes, (*tails, *_merged_into_open(specs, outbox)))
         for index in left.said_indices:
             actor.machine.forget_audio(index)
         outcomes |= left.merged()
@@ -219,3 +220,13 @@ class Resumes:
             if not actor.machine.open_jobs:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def _merged_into_open(specs: list[JobSpec], outbox: dict[JobId, KeptResult]) -> Iterator[Tail]:
+    """Whole utterances that an open job is to say: reported when the session had no owner that could note it."""
+    by_id = {spec.job_id: spec for spec in specs}
+    for job_id, spec in by_id.items():
+        found = kept.decode_kept(outbox[job_id].body) if job_id in outbox else None
+        heir = JobId(found.report.merged_into or "") if isinstance(found, kept.KeptReport) else None
+        if heir in by_id and heir not in outbox:
+            yield Tail(job_id, spec.utterance.index, spec.tgt_lang, spec.utterance.samples, heir)
