@@ -58,6 +58,7 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "the empty result behind a real one went another way, and arrived first": (572, EVERYTHING),
     "an utterance of which its owner alone knew was cut anew, and the first was asked for": (579, EVERYTHING),
     "an end was left while Redis was away, and its owner died before it was back": (41492, EVERYTHING),
+    "an utterance was sent where its node had been when it was chosen, and the next one arrived": (70463, EVERYTHING),
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

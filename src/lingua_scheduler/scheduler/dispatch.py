@@ -294,12 +294,12 @@ class Dispatch:
         _log.warning("store failed", operation=operation, cause=str(error), may_have_happened=error.may_have_happened)
 
     async def _traits(self, reply: Selected) -> job.NodeTraits:
-        """Raises StoreError where the node is connected elsewhere and the store cannot tell of it."""
+        """As of now: since the reply it may be elsewhere. Raises StoreError where the store cannot tell of it."""
         if (registered := self._nodes.get(reply.node_id)) is not None:
-            protocol, epoch = registered.registration.protocol, registered.epoch
+            protocol, epoch, place = registered.registration.protocol, registered.epoch, self._context.instance_id
         else:
-            protocol, epoch = await self._context.store.nodes.traits(reply.node_id)
-        return job.NodeTraits(reply.node_id, reply.instance_id, 2 if protocol == 2 else 1, epoch)
+            protocol, epoch, place = await self._context.store.nodes.traits(reply.node_id)
+        return job.NodeTraits(reply.node_id, place or reply.instance_id, 2 if protocol == 2 else 1, epoch)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._context.scope.start(work, name)

@@ -200,10 +200,10 @@ class _Area:
 
 
 class _Nodes(_Area):
-    async def traits(self, node_id: NodeId) -> tuple[int, int]:
-        def found() -> tuple[int, int]:
+    async def traits(self, node_id: NodeId) -> tuple[int, int, InstanceId | None]:
+        def found() -> tuple[int, int, InstanceId | None]:
             node = self._redis.data.model.world.node(node_id)
-            return (node.protocol, node.epoch) if node else (1, 0)
+            return (node.protocol, node.epoch, node.instance) if node else (1, 0, None)
 
         return await self._redis.ask(self._process, found)
 

@@ -107,10 +107,11 @@ class NodeStore:
         """How many nodes serve `pairs`: one pair or both directions (of anything else the first pair is counted)."""
         return number(await self._client.call("ZCARD", self._keys.lane(lane_of(pairs))))
 
-    async def traits(self, node_id: NodeId) -> tuple[int, int]:
-        """The node's protocol and the epoch of its present registration; 1 and 0 where it is gone."""
-        protocol, epoch = items(await self._client.call("HMGET", self._keys.node(node_id), "protocol", "epoch"))
-        return number(protocol) or 1, number(epoch)
+    async def traits(self, node_id: NodeId) -> tuple[int, int, InstanceId | None]:
+        """The node's protocol, the epoch of its present registration, and where; 1, 0 and nowhere where it is gone."""
+        key, names = self._keys.node(node_id), ("protocol", "epoch", "instance")
+        protocol, epoch, instance = items(await self._client.call("HMGET", key, *names))
+        return number(protocol) or 1, number(epoch), InstanceId(text(instance)) if instance else None
 
     async def instance_of(self, node_id: NodeId) -> InstanceId | None:
         """Where the node is connected; None where no such node is registered."""
