@@ -401,7 +401,7 @@ async def test_a_sentence_of_a_session_that_can_be_resumed_costs_two_round_trips
 
 def _phases(scheduler: Scheduler, speaker: Speaker) -> list[Phase]:
     actor = scheduler.sessions.find(speaker.session_id)
-    return actor.phases() if actor is not None else []
+    return list(actor.phases().values()) if actor is not None else []
 
 
 async def _outbox(scheduler: Scheduler, speaker: Speaker) -> int:

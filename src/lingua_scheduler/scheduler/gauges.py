@@ -26,7 +26,7 @@ def set_levels(context: Context, sessions: Sessions, nodes: Nodes, fleet: Fleet,
 
 
 def _jobs(context: Context, sessions: Sessions) -> None:
-    phases = Counter(phase for actor in sessions.with_jobs() for phase in actor.phases())
+    phases = Counter(phase for actor in sessions.with_jobs() for phase in actor.phases().values())
     states: Counter[str] = Counter()
     for phase, count in phases.items():
         states[STATUS[phase]] += count

@@ -219,9 +219,9 @@ class SessionActor:
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         self.jobs.post(job.NodeLost(node_id, cause, epoch))
 
-    def phases(self) -> list[Phase]:
+    def phases(self) -> dict[JobId, Phase]:
         """Where its open jobs stand."""
-        return [one.phase for one in self._jobs_machine.book.jobs.values()]
+        return {job_id: one.phase for job_id, one in self._jobs_machine.book.jobs.items()}
 
     def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
         return self._jobs_machine.book.jobs_on(node_id)

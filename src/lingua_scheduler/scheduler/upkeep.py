@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 
 from lingua_scheduler import __version__
+from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.node import events as node
 from lingua_scheduler.runtime.logs import get_logger
 from lingua_scheduler.scheduler.bus import Bus
@@ -97,6 +98,7 @@ class Upkeep:
         except TimeoutError:
             _log.warning("left with jobs in flight", sessions=len(self._sessions))
         await self._tell_leaving()
+        await self._leave_lines()
         self._nodes.drain(STOPS)
         self._nodes.close(STOPS)
         self._sessions.close(STOPS)
@@ -113,6 +115,19 @@ class Upkeep:
             await self._context.store.instances.withdraw(self._context.instance_id)
         except StoreError as error:
             _log.warning("presence not withdrawn", cause=str(error))
+
+    async def _leave_lines(self) -> None:
+        """Whoever goes on with a session asks for its jobs anew; where nobody does, none waits any more."""
+        waiting = [
+            job_id
+            for actor in self._sessions.all()
+            for job_id, phase in actor.phases().items()
+            if phase is Phase.WAITING
+        ]
+        try:
+            await asyncio.gather(*map(self._context.store.jobs.leave_queue, waiting))
+        except StoreError as error:
+            _log.warning("lines not left", cause=str(error))
 
     async def _tell_leaving(self) -> None:
         """The peers' jobs wait for nodes that are about to move."""

@@ -71,6 +71,8 @@ class _Session:
     utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
     kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
     """What nodes of protocol 1 have kept to themselves for a while."""
+    taken_by: dict[int, int] = field(default_factory=dict[int, int])
+    """Utterances with an end that another was sent to a node to say: which one, the last time."""
     incomplete: set[int] = field(default_factory=set[int])
     """Whose results say that they lack what they were to say."""
     is_abandoned: bool = False
@@ -103,6 +105,8 @@ def _sessions(run: Run) -> dict[str, _Session]:
         _read_client(sessions[event.facts[0]], event)
     for event in run.history.of("incomplete"):
         sessions[event.facts[0]].incomplete.add(event.facts[1])
+    for event in run.history.of("takes"):
+        sessions[event.facts[0]].taken_by[event.facts[2]] = event.facts[1]
     for event in run.history.of("utterance", "concluded", "kept"):
         _read_scheduler(sessions[event.facts[0]], event)
     for one in sessions.values():
@@ -171,6 +175,8 @@ def _heard(session: _Session) -> list[Violation]:
         if taker is None and not is_orderly and index is not None:
             continue  # its taker was still to be answered when the client gave up
         if index is not None and any(index <= one <= index + OWNED_UP for one in session.incomplete):
+            continue
+        if index is not None and told.get(session.taken_by.get(index, index), "merged") != "merged":
             continue
         if lost and (taker is None or takers[taker] == "result"):
             how = "acknowledged" if seq <= session.acked else "of a session that ended in order"

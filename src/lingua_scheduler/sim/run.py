@@ -9,6 +9,7 @@ each with its facts in this order, and times that do not go back:
 | `sent` | client-N | session, seq, first packet, last packet |
 | `acked` | client-N | session, seq |
 | `result` | client-N | session, utterance index, result_seq or None, text |
+| `takes` | instance | session, utterance index, index of another whose end it is to say |
 | `incomplete` | client-N | session, utterance index: the result says so |
 | `missing` | client-N | session, utterance index, result_seq or None, reason |
 | `reconnected` | client-N | session |
