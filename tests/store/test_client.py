@@ -190,7 +190,9 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path)
 
 async def test_it_recovers_by_itself(tmp_path: Path):
     path = tmp_path / "s"
+    told: list[str] = []
     async with RedisClient.open(f"unix://{path}", timeout_ms=1000) as client:
+        client.broken = told.append
         for _ in range(2):
             async with server(path, pongs):
                 assert await client.call("PING") == "PONG"
@@ -199,6 +201,7 @@ async def test_it_recovers_by_itself(tmp_path: Path):
             await wait_until(lambda ended=connected: ended.is_closed, "the connection's end to be noticed")
             with pytest.raises(StoreError):
                 await client.call("PING")
+    assert told == ["connection closed by the server"] * 2, "each break once, though no command was under way"
 
 
 async def test_many_callers_connect_once(tmp_path: Path):
