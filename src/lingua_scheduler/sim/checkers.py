@@ -27,6 +27,8 @@ from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
 from lingua_scheduler.sim.run import Run
 
+FAREWELL_MS = 1_000
+"""What comes later behind the end of a session is no more from who ended it."""
 OWNED_UP = 2
 """A result that says that earlier speech is unsaid means that of so many utterances before it at most."""
 
@@ -76,7 +78,10 @@ class _Session:
     incomplete: set[int] = field(default_factory=set[int])
     """Whose results say that they lack what they were to say."""
     is_abandoned: bool = False
-    """An instance that it was at died: what that one concluded, another need not."""
+    """An instance that it was at died, or waited for its client in vain: what that one concluded, another need not."""
+
+    def goes_on_behind(self, at_ms: int) -> bool:
+        return any(event.at_ms > at_ms + FAREWELL_MS for event in self.answers)
 
 
 def check(run: Run) -> list[Violation]:
@@ -111,6 +116,9 @@ def _sessions(run: Run) -> dict[str, _Session]:
         _read_scheduler(sessions[event.facts[0]], event)
     for one in sessions.values():
         one.is_abandoned = bool(one.owners & dead)
+    for event in run.history.of("ended"):
+        if sessions[event.facts[0]].goes_on_behind(event.at_ms):
+            sessions[event.facts[0]].is_abandoned = True
     sessions.pop("", None)
     return {session_id: one for session_id, one in sessions.items() if one.client}
 

@@ -17,6 +17,7 @@ each with its facts in this order, and times that do not go back:
 | `utterance` | instance | session, index, job, reason, text |
 | `concluded` | instance | session, index, job, `by NODE` or the reason of a missing result |
 | `kept` | node of protocol 1 | session, text |
+| `ended` | instance | session, why |
 | `killed`, `left` | instance or node | |
 | `bug` | anybody | what is wrong |
 
