@@ -8,7 +8,6 @@ Processor time of alternating batches in one process, the best of each.
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import msgspec
@@ -74,9 +73,6 @@ class Line:
     def ping_nowait(self) -> bool:
         self.say(Pong())
         return True
-
-    def together(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def close_nowait(self, code: int, reason: str) -> None:
         raise AssertionError(f"closed with {code} {reason}")

@@ -398,38 +398,6 @@ def test_what_is_queued_goes_out_in_order_when_the_reader_comes_back(port: Port)
 # ------------------------------------------------------------------------------------------- other implementations
 
 
-class Writes(asyncio.Transport):
-    """A transport that remembers each write."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[bytes] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.seen.append(bytes(data))
-
-    def is_closing(self) -> bool:
-        return False
-
-
-async def test_what_is_said_together_is_one_write_of_bounded_size():
-    """What uvloop is given it writes at once: the end of a sentence was four packets and four wake-ups of the peer."""
-    writes = Writes()
-    socket = endpoint.Endpoint(writes, endpoint.new_buffer(), sockets.MAX_FRAME_BYTES)
-    with socket.together():
-        socket.send_text_nowait(b"one")
-        socket.ping_nowait()
-        assert not writes.seen
-    assert writes.seen == [b"\x81\x03one\x89\x00"]
-    socket.send_text_nowait(b"two")
-    assert writes.seen[1:] == [b"\x81\x03two"], "held no longer than the block"
-    with socket.together():
-        for _ in range(3):
-            socket.send_binary_nowait(bytes(endpoint.JOINED_BYTES_MAX // 2 + 1))
-        assert len(writes.seen) == 3, "a transport that is full must be able to say so"
-    assert len(writes.seen) == 4
-
-
 def test_the_client_of_websockets_gets_along(plain: Port):
     async def scenario() -> None:
         url = plain.url.replace("http", "ws")

@@ -54,26 +54,6 @@ async def test_frames_go_both_ways_in_order_and_keep_their_kind(serving: Serving
             assert await ws.receive_bytes() == bytes([i])
 
 
-async def test_what_is_said_together_comes_in_order_also_before_a_close(serving: Serving):
-    said = [b"one", b"x" * 100_000, b"two", b"y" * 30_000, b"three"]
-
-    async def tell(socket: sockets.Socket) -> None:
-        with socket.together():
-            for message in said:
-                assert socket.send_text_nowait(message)
-        with socket.together():
-            socket.send_text_nowait(b"last")
-            socket.close_nowait(4000, "enough")
-            assert not socket.send_text_nowait(b"too late")
-        await socket.serve(ignore)
-
-    async with serving(tell) as url, ClientSession() as http, http.ws_connect(url) as ws:
-        for message in [*said, b"last"]:
-            assert (await ws.receive_str()).encode() == message
-        assert (await ws.receive()).type is WSMsgType.CLOSE
-        assert ws.close_code == 4000
-
-
 async def test_a_ping_is_answered_and_a_pong_is_told(serving: Serving):
     seen: list[sockets.Frame] = []
 

@@ -15,8 +15,7 @@ straight to the transport until that has more than its water mark; then it waits
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import cast
 
 from lingua_scheduler.protocol import websocket
@@ -81,9 +80,6 @@ class Endpoint(asyncio.BufferedProtocol):
         self._queued_bytes = 0
         self._is_paused = False
         """The transport wants no more at present."""
-        self._held: list[bytes] | None = None
-        """Frames of a block `together`, which the transport is given at its end."""
-        self._held_bytes = 0
         self._closing: tuple[int, str] | None = None
         self._is_close_sent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -103,15 +99,6 @@ class Endpoint(asyncio.BufferedProtocol):
 
     def ping_nowait(self) -> bool:
         return self._put(websocket.PING, b"")
-
-    @contextmanager
-    def together(self) -> Generator[None]:
-        self._held = []
-        try:
-            yield
-        finally:
-            self._write_held()
-            self._held = None
 
     async def serve(self, handle: Handle) -> None:
         self._handle = handle
@@ -257,20 +244,10 @@ class Endpoint(asyncio.BufferedProtocol):
         return True
 
     def _write(self, head: bytes, data: bytes) -> None:
-        if self._held is not None:
-            self._held += (head, data)
-            self._held_bytes += len(data)
-            if self._held_bytes > JOINED_BYTES_MAX:  # the transport is to see, and to say, when it has enough
-                self._write_held()
-        elif len(data) > JOINED_BYTES_MAX:
+        if len(data) > JOINED_BYTES_MAX:
             self._transport.writelines((head, data))
         else:
             self._transport.write(head + data)
-
-    def _write_held(self) -> None:
-        if self._held and not self._transport.is_closing():
-            held, self._held, self._held_bytes = self._held, [], 0
-            self._transport.writelines(held)
 
     # ------------------------------------------------------------------------------- the end
 
@@ -281,7 +258,6 @@ class Endpoint(asyncio.BufferedProtocol):
         assert self._closing is not None
         self.is_closed = self._is_close_sent = True
         self._drop_queue()
-        self._write_held()
         self._transport.write(websocket.close_frame(*self._closing))
         self._go_on_reading()
         self._end()

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
@@ -58,9 +57,6 @@ class LibrarySocket:
 
     def ping_nowait(self) -> bool:
         return self._put(b"", WSMsgType.PING)
-
-    def together(self) -> AbstractContextManager[None]:
-        return nullcontext()  # the library writes each frame by itself
 
     async def serve(self, handle: Handle) -> None:
         while (frame := await self._next()) is not None:

@@ -6,7 +6,6 @@ Neither negotiates compression: speech does not compress, and a small frame must
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,10 +56,6 @@ class Socket(Protocol):
     def send_binary_nowait(self, data: bytes) -> bool: ...
 
     def ping_nowait(self) -> bool: ...
-
-    def together(self) -> AbstractContextManager[None]:
-        """What is sent inside the block leaves in one write, where the library can. Blocks do not nest."""
-        ...
 
     async def serve(self, handle: Handle) -> None:
         """Hand over one frame after the other, in order, until the socket is closed, however that comes about.

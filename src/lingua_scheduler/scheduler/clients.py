@@ -5,7 +5,6 @@ that it loses is that frame; a bug in its session ends the session, not the conn
 """
 
 import asyncio
-from contextlib import AbstractContextManager
 
 from lingua_scheduler.core.access import SUBPROTOCOL, SUBPROTOCOL_NAME, AccessError, Grant, token_among
 from lingua_scheduler.core.allowances import Allowance
@@ -97,9 +96,6 @@ class ClientConnection:
 
     def send(self, message: wire.ServerMessage) -> None:
         self._socket.send_text_nowait(codec.encode(message))
-
-    def together(self) -> AbstractContextManager[None]:
-        return self._socket.together()
 
     @property
     def queued_bytes(self) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Literal, assert_never
 
@@ -176,9 +175,7 @@ class Dispatch:
             if record is not None and result and reply.is_ok:
                 record.stored(effect.job_id)
             self._routes.offered(reply.offers)
-            # The client is told up to four things: one write, and one wake-up of either side.
-            with nullcontext() if owner.client is None else owner.client.together():
-                owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
+            owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
 
     def _note_tails(self, owner: SessionActor) -> None:
         """On its way before the result, in the same trip: whoever has the one must know of the other."""

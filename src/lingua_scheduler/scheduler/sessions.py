@@ -6,7 +6,6 @@ each other passes through here, and what they ask of Redis and of nodes goes to 
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lingua_scheduler.core.allowances import Allowance
@@ -52,7 +51,6 @@ class Client(Protocol):
 
     def send(self, message: ServerMessage) -> None: ...
 
-    def together(self) -> AbstractContextManager[None]: ...
     def session_ended(self, reason: str) -> None: ...
 
     def close(self, reason: str) -> None: ...
@@ -318,7 +316,8 @@ class SessionActor:
         self._context.metrics.crashes.inc()
         self._log.error("session machine failed", cause=repr(error), story=story)
         if self.client is not None:
-            self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=HINTS[ErrorCode.INTERNAL_ERROR].en))
+            hint = HINTS[ErrorCode.INTERNAL_ERROR].en
+            self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
         if not self.is_ended:
             self._end("internal_error")
 

@@ -12,7 +12,6 @@ the scheduler's queue, and a queue that is full ends the connection.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, cast
@@ -226,9 +225,6 @@ class SimSocket:
 
     def ping_nowait(self) -> bool:
         return not self.is_closed and self.end.send(Ping())
-
-    def together(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     async def serve(self, handle: sockets.Handle) -> None:
         while (frame := await self.receive()) is not None:
