@@ -18,7 +18,6 @@ from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.streams import Entry
-from tests.protocol.test_codec import ASSIGN
 from tests.scheduler.conftest import QUICK, changed
 from tests.support.peers import Peers
 from tests.support.waiting import wait_until
@@ -141,20 +140,6 @@ async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone
 
 async def _is_empty(scheduler: Scheduler, key: str) -> bool:
     return await scheduler.context.store.client.call("XLEN", key) == 0
-
-
-async def test_assignments_that_redis_may_have_lost_are_doubted_when_its_connection_breaks(redis: EmbeddedRedis):
-    """They lay in an inbox when a replica took over: a sentence waited for its lease to end."""
-    message = wire.AssignJob(owner="me", node_id="n1", epoch=1, assign=ASSIGN, audio=b"")
-    async with Scheduler.start(QUICK, redis.url) as here, Scheduler.start(QUICK, redis.url) as there:
-        doubts: list[bool] = []
-        here.upkeep.bus.publish(there.context.instance_id, message, doubts.append)
-        here.upkeep.bus.publish(there.context.instance_id, wire.DrainNode(node_id="n1"), doubts.append)
-        await wait_until(lambda: bool(here.upkeep.bus._recent), "the assignment to be published")
-        here.context.health.failed("connection lost")
-        assert doubts == [True]
-        here.upkeep.bus.doubt()
-        assert doubts == [True]
 
 
 async def test_an_idle_instance_costs_redis_fewer_than_five_commands_a_second(redis: EmbeddedRedis):

@@ -6,7 +6,7 @@ late, changes nothing.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -35,8 +35,6 @@ ORPHAN_LOOKS = 4
 REASONS_MAX = 1_000
 PATIENCE_MS = 60_000
 """How long a message waits for Redis; a lease ends by then."""
-DOUBT_MS = 3_000
-"""A replica that takes over is behind by less."""
 PATIENT_MAX = 1_000
 """Messages that wait for Redis, about 100 MiB of spoken sentences; past it they are dropped and leases decide."""
 
@@ -137,8 +135,6 @@ class Bus:
         self._orphans: set[InstanceId] = set()
         self._rounds = 0
         self._reasons: OrderedDict[str, str] = OrderedDict()
-        self._recent: deque[tuple[int, Callable[[bool], None]]] = deque(maxlen=PATIENT_MAX)
-        """Assignments that were published last, and when."""
         self._turns: dict[tuple[InstanceId, str], asyncio.Task[None]] = {}
         """What was published last, of each series that is under way."""
 
@@ -246,8 +242,6 @@ class Bus:
         while True:
             try:
                 if await self._inbox.publish(instance_id, body):
-                    if failed is not None and isinstance(message, wire.AssignJob):
-                        self._recent.append((self._context.clock.now_ms(), failed))
                     return
                 why, may_change = "no such inbox", health.is_settling
             except StoreError as error:
@@ -300,7 +294,6 @@ class Bus:
         Returns these. Raises StoreError.
         """
         me = self._context.instance_id
-        self._forget_old()
         self._rounds += 1
         if self._rounds % REDELIVER_ROUNDS == 0 and (failed := await self._inbox.redeliver()):
             await self._handle_all(failed)
@@ -327,18 +320,6 @@ class Bus:
     async def _give_up(self, inbox_of: InstanceId, *, at_once: bool = False) -> None:
         if count := await self._inbox.give_up(inbox_of, self._reasons, at_once=at_once):
             _log.error("messages given up", inbox=inbox_of, count=count)
-
-    def doubt(self) -> None:
-        """The connection to Redis broke: what was published last may be lost with a server that another replaces."""
-        self._forget_old()
-        recent = list(self._recent)
-        self._recent.clear()
-        for _, failed in recent:
-            failed(True)
-
-    def _forget_old(self) -> None:
-        while self._recent and self._recent[0][0] < self._context.clock.now_ms() - DOUBT_MS:
-            self._recent.popleft()
 
     def wait_for_peers(self) -> None:
         """Redis was away: whose presence is missing may only not have renewed it yet, and has as long as ever.

@@ -200,8 +200,6 @@ class Upkeep:
         self._context.metrics.redis_up.set(is_up)
         _log.warning("Redis is back" if is_up else "Redis is away", cause=why)
         self._sessions.store_changed(is_up)
-        if not is_up:
-            self._fleet.bus.doubt()
         if is_up:
             self._sessions.rooms.store_returned()
             for connection in self._nodes.connections():
