@@ -59,6 +59,14 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "an utterance of which its owner alone knew was cut anew, and the first was asked for": (579, EVERYTHING),
     "an end was left while Redis was away, and its owner died before it was back": (41492, EVERYTHING),
     "an utterance was sent where its node had been when it was chosen, and the next one arrived": (70463, EVERYTHING),
+    "a client came twice while Redis was slow, and its session was taken over twice by one instance": (
+        80325,
+        EVERYTHING,
+    ),
+    "an utterance merged into one that was sent with an end in front, and made that end look unsaid": (
+        80279,
+        EVERYTHING,
+    ),
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""

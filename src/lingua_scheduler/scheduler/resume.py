@@ -120,6 +120,8 @@ class Resumes:
             raise PeerError(ErrorCode.SCHEDULER_DEPENDENCY_DOWN, "Redis is unreachable; try again") from error
         older = self._sessions.find(session_id)
         if older is not None and older.record is not None:
+            if older.record.epoch == claim.epoch:
+                return older  # the client had come before, on a connection that it gave up, and that was slow
             older.record.refused(claim.epoch)
         self._sessions.moved_here(actor)
         outbox = {**claim.outbox, **late}

@@ -84,6 +84,8 @@ class Job:
     """The result of an earlier attempt that stands if no later one does better."""
     carried_samples: int = 0
     """While withheld: how much of the line's end the node carries."""
+    joined: frozenset[JobId] = frozenset()
+    """Whose audio was sent in front, as one stretch with the job's own: a result names that by the job's own id."""
     unsaid: frozenset[JobId] = frozenset()
     """Whose audio, of what was inherited, the result at hand does not say."""
     said_samples: int = 0

@@ -228,10 +228,11 @@ def send(book: Book, job: Job) -> None:
     ahead = 0
     utterance = without_tail(job.utterance, job.said_samples)
     audio = utterance.audio
-    is_joined = True
+    is_joined, job.joined = True, frozenset()
     if not all(is_same_connection(piece.keeper, node) for piece in job.inherited):
         job.inherited = book.take_back(_drop_lost(book, job.inherited), "sent_elsewhere")
         is_joined = touches(job.inherited, utterance)
+        job.joined = frozenset(piece.job_id for piece in job.inherited) if is_joined else frozenset()
         audio, ahead = join_pieces(job.inherited, utterance)
     book.clear(node)
     book.sent_count += 1

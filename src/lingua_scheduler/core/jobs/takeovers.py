@@ -38,9 +38,9 @@ def _unsaid(job: Job, taken: frozenset[JobId]) -> frozenset[JobId]:
     """What was sent in front of the utterance goes by the job's own name."""
     if job.job_id in taken:
         return frozenset()
-    doubtful = [piece for piece in job.inherited if piece.keeper is not None]
-    if touches(job.inherited, job.utterance):
-        # Sent in front, it is not taken where the node has the job from an attempt before, or from another owner.
+    # What was sent in front is not taken where the node has the job from an attempt before, or from another owner.
+    doubtful = [piece for piece in job.inherited if piece.keeper is not None or piece.job_id in job.joined]
+    if job.is_adopted and touches(job.inherited, job.utterance):
         doubtful = job.inherited
     return frozenset(piece.job_id for piece in doubtful) - taken
 
