@@ -117,7 +117,6 @@ async def test_a_repeated_result_is_delivered_once(peers: Peers):
     [
         ({"text_asr": "", "text_translated": "", "extra": {"reason": "ASR_EMPTY"}}, "no_speech"),
         ({"text_asr": "", "text_translated": "", "extra": {"reason": "NO_TEXT_ASSIGNED"}}, "merged"),
-        ({"merged_into": "job-other"}, "merged"),
         ({"text_asr": " ", "text_translated": ""}, "silence_detected"),
     ],
 )
