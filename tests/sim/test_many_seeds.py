@@ -1,6 +1,6 @@
 """Seeds of ten simulated minutes, everything that can go wrong in them: no rule may break.
 
-In pieces, so that all workers of a test run have some. `LINGUA_SIM_LONG_SEEDS` says how many seeds (default 40).
+In pieces, so that all workers of a test run have some. `LINGUA_SIM_LONG_SEEDS` says how many seeds (default 200).
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 from lingua_scheduler.sim.plan import Size
 from lingua_scheduler.sim.runner import judge_seeds
 
-SEEDS = int(os.environ.get("LINGUA_SIM_LONG_SEEDS", "40"))
+SEEDS = int(os.environ.get("LINGUA_SIM_LONG_SEEDS", "200"))
 PIECE = 5
 MINUTES = 10
 

@@ -32,6 +32,8 @@ _BATCH = 32
 """Chunks that are sent before sockets are looked at again."""
 _HEARTBEAT_S = 15.0
 _SETTLE_S = 3.0
+_ROUNDING_S = 1e-6
+"""A chunk that is due when the time that counts begins may be a little before it, by the sums of floats."""
 _SILK_20_MS = bytes([9 << 3])
 
 
@@ -140,7 +142,7 @@ class Load:
         start = clock_s() + 0.1
         begin = start + plan.warm_s
         end = begin + plan.seconds
-        self._window = (begin, end)
+        self._window = (begin - _ROUNDING_S, end - _ROUNDING_S)
         marks: deque[tuple[float, Literal["begin", "end"]]] = deque([(begin, "begin"), (end, "end")])
         turn = tick = 0
         tick_s, count = plan.tick_ms / 1000, len(self.clients)
