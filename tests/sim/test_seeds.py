@@ -70,6 +70,11 @@ STORIES: dict[str, tuple[int, tuple[str, ...]]] = {
     "the result that left an end was lost, and its utterance was sent again with that end": (194, ALL),
 }
 """Worlds that broke a rule once, and why: seed and faults."""
+SHORT_STORIES = {
+    "the last attempt left an end when whoever was to say it had failed": 853,
+    "instances told each other of a suspect node, each what it had heard from the other, without end": 915,
+}
+"""The same of two minutes, with every fault."""
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -87,4 +92,10 @@ def test_no_rule_breaks(group: str):
 def test_what_a_seed_once_found_stays_mended(story: str):
     seed, faults = STORIES[story]
     verdict = judge(make_plan(seed, Size(faults=faults)))
+    assert not verdict.violations, "\n".join(map(str, verdict.violations))
+
+
+@pytest.mark.parametrize("story", SHORT_STORIES)
+def test_what_a_short_seed_once_found_stays_mended(story: str):
+    verdict = judge(make_plan(SHORT_STORIES[story], Size(minutes=2)))
     assert not verdict.violations, "\n".join(map(str, verdict.violations))

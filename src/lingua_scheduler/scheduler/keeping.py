@@ -226,11 +226,13 @@ def tails_of(memo: str | None, session_id: str) -> tuple[Tail, ...] | None:
         return None
     try:
         tails = msgspec.json.decode(memo or "[]", type=tuple[Tail, ...])
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     own = f"job-{session_id}-"
     return tuple(
-        tail for tail in tails[:TAILS_TOLD] if tail.job_id.startswith(own) and (tail.heir or own).startswith(own)
+        tail
+        for tail in tails[:TAILS_TOLD]
+        if tail.job_id.startswith(own) and (tail.heir or own).startswith(own) and tail.samples > 0
     )
 
 

@@ -137,6 +137,10 @@ class Nodes:
         """`owner` may have audio on the node from now on, wherever it is connected."""
         self._users[node_id][owner] = None
 
+    def users_of(self, node_id: NodeId) -> list[JobOwner]:
+        """Those who may have audio on the node, as far as this instance knows."""
+        return list(self._users.get(node_id, ()))
+
     def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
         """What a node connected here works on, as far as this instance knows."""
         return [job for owner in self._users.get(node_id, ()) for job in owner.jobs_on(node_id)]

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from lingua_scheduler.core.jobs import events as job
-from lingua_scheduler.core.node.events import JobReport, LostCause
+from lingua_scheduler.core.node.events import JobReport
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId, NodeId, SessionId, TraceId
 from lingua_scheduler.protocol.node import JobCancel, JobResult
@@ -163,8 +163,13 @@ class Routes:
         return True
 
     def node_gone_for(self, message: wire.NodeGone) -> None:
-        cause: LostCause = message.cause
-        self._nodes.tell_lost(NodeId(message.node_id), message.epoch, cause)
+        node_id, cause = NodeId(message.node_id), message.cause
+        if cause != "suspect":
+            self._nodes.tell_lost(node_id, message.epoch, cause)
+            return
+        for owner in self._nodes.users_of(node_id):
+            if not isinstance(owner, RemoteOwner):  # owners elsewhere hear it from the node's instance, as we did
+                owner.node_lost(node_id, message.epoch, cause)
 
     def room_for(self, message: wire.RoomMessage) -> None:
         self.sessions.rooms.heard(message)

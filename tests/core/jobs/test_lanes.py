@@ -1,5 +1,7 @@
 """Audio that nodes keep between jobs: who is sent where, in which order, and who says what when a node is lost."""
 
+import pytest
+
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.phases import Phase
 from lingua_scheduler.core.placement import NoNodeReason
@@ -429,6 +431,18 @@ def test_a_node_that_dies_with_an_unclaimed_tail_costs_one_attempt():
     world.again(B, 0)
     sent = world.one(ev.SendAssign)
     assert (sent.audio, sent.assign.is_manual_cut) == (samples(0, 10_000), True)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_end_that_the_last_attempt_leaves_is_told_of_where_nobody_speaks_on(goes_on: bool):
+    """Whoever was to say it had failed before, and for the utterance itself no attempt was left."""
+    world = monologue(carry_wait_ms=1_500, retries_max=0)
+    if goes_on:
+        world.feed(ev.AudioContinued())
+    world.conclude(A, 0, carried_ms=3_000, text_translated="the first part")
+    outcome = world.outcomes()[0]
+    assert isinstance(outcome, Translated)
+    assert outcome.result.reason_codes == (None if goes_on else ["SPEECH_UNSAID"])
 
 
 def test_the_first_result_stands_if_the_second_attempt_does_no_better():

@@ -15,7 +15,7 @@ from lingua_scheduler.core.jobs.faults import (
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.phases import SENT, UNSENT, Phase
 from lingua_scheduler.core.jobs.placing import renew_store_lease, requeue
-from lingua_scheduler.core.jobs.settling import give_out, settle
+from lingua_scheduler.core.jobs.settling import give_out, settle, settle_for_next
 from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol.errors import ErrorCode
 from lingua_scheduler.protocol.ids import JobId, NodeId
@@ -208,8 +208,7 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     if is_elsewhere:
         settle(book, job, ending)
         return
-    book.hand_on(job, carried, node)
-    settle(book, job, ending)
+    settle_for_next(book, job, ending, carried, node)
 
 
 def _carried_samples(job: Job, result: JobResult) -> int:

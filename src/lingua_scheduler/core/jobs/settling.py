@@ -7,7 +7,7 @@ import msgspec
 
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
-from lingua_scheduler.core.jobs.events import FinalStatus
+from lingua_scheduler.core.jobs.events import FinalStatus, NodeTraits
 from lingua_scheduler.core.jobs.faults import missing_reason
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
@@ -37,11 +37,18 @@ def give_out(book: Book, job: Job) -> None:
     if job.fallback is None:
         fail(book, job, job.fault)
     else:
-        book.hand_on(job, job.carried_samples, keeper=None)
-        lane = book.lane_of(job)
-        is_left = bool(lane.carry) and not lane.is_followed(job) and not book.speech_goes_on
-        outcome = _owning_up(job.fallback.outcome) if is_left else job.fallback.outcome
-        settle(book, job, replace(job.fallback, outcome=outcome, node_id=job.node.node_id if job.node else None))
+        ending = replace(job.fallback, node_id=job.node.node_id if job.node else None)
+        settle_for_next(book, job, ending, job.carried_samples, keeper=None)
+
+
+def settle_for_next(book: Book, job: Job, ending: Ending, carried: int, keeper: NodeTraits | None) -> None:
+    """Settle, and leave the last `carried` samples to the next job. It may be that none is there, and none to come."""
+    book.hand_on(job, carried, keeper)
+    lane = book.lane_of(job)
+    is_known = book.config.carry_wait_ms > 0  # else nobody looks whether speech goes on
+    if is_known and lane.carry and not lane.is_followed(job) and not book.speech_goes_on:
+        ending = replace(ending, outcome=_owning_up(ending.outcome))
+    settle(book, job, ending)
 
 
 def _owning_up(outcome: Outcome) -> Outcome:
