@@ -8,19 +8,15 @@ from lingua_scheduler.sim.plan import EXTRAS, FAULTS, FIRST, FaultKind, Size, ma
 from lingua_scheduler.sim.runner import judge
 
 SEEDS = int(os.environ.get("LINGUA_SIM_SEEDS", "3"))
-EVERY = frozenset({"R0", "R1", "R2", "R3", "R4", "R5", "R6", "R7"})
-BEYOND_DOUBT = frozenset({"R0", "R3", "R4", "R5", "R6", "R7"})
-"""Where replies of Redis are lost, R1 and R2 have open findings (docs/simulation.md)."""
-
 GROUPS = {
-    "nothing": ((), EVERY),
-    "clients": (("cut_client", "mute_client", "pause_client", "stall"), EVERY),
-    "slow nodes": (("slow_node", "pause_node", "drain_node", "poison", "skew"), EVERY),
-    "lost nodes": (("kill_node", "cut_node", "mute_node"), EVERY),
-    "lost instances": (("kill_instance", "drain_instance", "cut_client"), EVERY),
-    "repeated frames": (("repeat_client", "repeat_node", "cut_client", "cut_node"), EVERY),
-    "full queues": (("unread_client", "unread_node", "pause_client", "kill_node"), EVERY),
-    "redis": (("redis_down", "redis_slow", "redis_lossy"), BEYOND_DOUBT),
+    "nothing": (),
+    "clients": ("cut_client", "mute_client", "pause_client", "stall"),
+    "slow nodes": ("slow_node", "pause_node", "drain_node", "poison", "skew"),
+    "lost nodes": ("kill_node", "cut_node", "mute_node"),
+    "lost instances": ("kill_instance", "drain_instance", "cut_client"),
+    "repeated frames": ("repeat_client", "repeat_node", "cut_client", "cut_node"),
+    "full queues": ("unread_client", "unread_node", "pause_client", "kill_node"),
+    "redis": ("redis_down", "redis_slow", "redis_lossy"),
 }
 
 LOST_INSTANCES: tuple[FaultKind, ...] = ("kill_instance", "drain_instance", "cut_client")
@@ -79,11 +75,10 @@ SHORT_STORIES = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_rule_breaks(group: str):
-    faults, rules = GROUPS[group]
     told: list[str] = []
     for seed in range(1, SEEDS + 1):
-        verdict = judge(make_plan(seed, Size(faults=faults, minutes=1.5)))
-        told += [f"seed {seed}: {one}" for one in verdict.violations if one.rule in rules]
+        verdict = judge(make_plan(seed, Size(faults=GROUPS[group], minutes=1.5)))
+        told += [f"seed {seed}: {one}" for one in verdict.violations]
         assert verdict.utterances, "somebody spoke"
     assert not told, "\n".join(told)
 
