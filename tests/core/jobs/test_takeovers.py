@@ -137,6 +137,21 @@ def test_a_result_with_words_that_were_told_before_is_not_used():
     assert world.machine.is_idle
 
 
+def test_the_end_of_an_open_utterance_is_said_by_one_result_alone():
+    """Seed 2290 of two minutes: it had been at two nodes, each of which went on with what it had left there."""
+    world = two_on_a()
+    world.request(2, start_ms=12_000)
+    world.select(B, 2)
+    world.conclude(A, 1, **took(0, 3_000))
+    world.result(B, 2, **took(0, 3_000))
+    assert not world.of(ev.FinishJob)
+    world.again(B, 2)
+    assert world.one(ev.SendAssign).audio == samples(12_000, 14_000)
+    world.conclude(B, 2, **NOTHING)
+    world.conclude(A, 0, carried_ms=3_000, **NOTHING)
+    assert world.machine.is_idle
+
+
 def test_an_adopted_job_that_was_never_sent_loses_what_another_said():
     """Seed 38: the instance died between placing an attempt and sending it."""
     world = World()

@@ -49,6 +49,8 @@ def _take(book: Book, job: Job, other_id: JobId, ms: int) -> bool:
     """`job` says the last `ms` of another's utterance. False where those were told before."""
     lane = book.lane_of(job)
     other = next((one for one in lane.jobs if one.job_id == other_id), None)
+    if other is not None and other.said_samples:
+        return False  # a third one's result had them, and was here first
     if other is not None:
         _take_of_open(book, job, other, ms)
         return True
