@@ -70,6 +70,7 @@ SHORT_STORIES = {
     "the last attempt left an end when whoever was to say it had failed": 853,
     "instances told each other of a suspect node, each what it had heard from the other, without end": 915,
     "the end of an utterance that had been at two nodes was said by the next at each": 2290,
+    "jobs whose owner died and whose sessions ended stayed in line": 3200,
 }
 """The same of two minutes, with every fault."""
 

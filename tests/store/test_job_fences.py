@@ -190,6 +190,18 @@ async def test_a_reaped_slot_is_offered(timed: Store, time: StatedTime):
     assert epoch
 
 
+async def test_a_job_in_line_that_nobody_asks_for_any_more_leaves_it(timed: Store, time: StatedTime):
+    """Its owner died and its session ended: it counted as waiting for an hour, or until somebody looked there."""
+    await join(timed, "n", capacity=1)
+    await timed.jobs.select(request("runs", lease_ms=60_000))
+    await timed.jobs.select(request("left", wait_ms=2_000))
+    await timed.jobs.select(request("waits", wait_ms=20_000))
+    time.pass_ms(7_000)
+    await timed.instances.reap()
+    stories = [await timed.jobs.story(JobId(job)) for job in ("left", "waits")]
+    assert [one.waits_behind for one in stories if one] == [None, 0]
+
+
 async def test_a_round_of_reaping_is_bounded(timed: Store, time: StatedTime):
     for number in range(20):
         await join(timed, f"n{number}")

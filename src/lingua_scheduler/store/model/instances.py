@@ -61,7 +61,7 @@ class InstanceModel:
             kind, _, name = entry.partition(":")
             if kind == "node":
                 self._reap_node(NodeId(name), jobs, nodes)
-            elif (held := self._reap_job(JobId(name))) is not None:
+            elif (held := self._reap_job(JobId(name), opened)) is not None:
                 jobs.append(held)
                 opened[held.node_id] = None
         offers: list[Offer] = [offer for node_id in opened for offer in world.offer_slots(node_id)]
@@ -74,11 +74,13 @@ class InstanceModel:
         jobs += self._world.remove_node(node_id)
         nodes.append(node_id)
 
-    def _reap_job(self, job_id: JobId) -> HeldJob | None:
+    def _reap_job(self, job_id: JobId, opened: dict[NodeId, None]) -> HeldJob | None:
         """A lease is its owner's to requeue for 5 s, and for 30 s while the owner's presence shows that it lives."""
         world, job = self._world, self._world.job(job_id)
         if job is None or job.status in FINAL or job.status == "pending" or job.node is None:
             world.deadlines.pop(f"job:{job_id}", None)
+            if job is not None and job.status == "pending" and (freed := world.stop_waiting(job_id, job)) is not None:
+                opened[freed] = None
             return None
         deadline = world.trails[job.node].jobs.get(job_id) if job.node in world.trails else None
         if deadline is not None and world.now - deadline < OWNER_MS and self.is_alive(job.owner):

@@ -272,7 +272,7 @@ class Placement:
         job = self._write("pending")
         job.line, job.turn = name, turn
         job.queued_ms = world.now if job.queued_ms is None else job.queued_ms
-        job.wait_until_ms = world.now + request.wait_ms
+        job.wait_until_ms = world.deadlines[f"job:{job_id}"] = world.now + request.wait_ms
         position = line.order().index(job_id) + 1
         return Queued(position, min(position * line.gap_ms, request.wait_ms), min(RETRY_MS, request.wait_ms))
 

@@ -231,6 +231,8 @@ class World:
     def stop_waiting(self, job_id: JobId, job: Job) -> NodeId | None:
         """Takes the job out of its line; returns the node that kept, or was to keep, a slot for it."""
         freed = job.guest_of
+        if job.line is not None:
+            self.deadlines.pop(f"job:{job_id}", None)
         if job.line is not None and job.line in self.lines:
             self.lines[job.line].leave(job_id)
         if freed is not None and freed in self.trails:

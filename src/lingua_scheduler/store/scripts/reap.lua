@@ -1,9 +1,9 @@
--- reap: one bounded round of clearing up: leases that nobody requeued, nodes that stopped their heartbeat.
+-- reap: one bounded round of clearing up: leases that nobody requeued, jobs in line that nobody asks for, dead nodes.
 -- KEYS: v1 session_area presence_area
 -- ARGV: stated most
 -- Reply: OK {job attempt session owner node …} {node …} {job owner …} more
 -- Writes what it clears. Repeated: goes on with what is due then.
--- uses: clock, is_final, job_facts, remove_node, revoke, offer_slots
+-- uses: clock, is_final, job_facts, remove_node, revoke, stop_waiting, offer_slots
 -- A lease is its owner's to requeue for 5 s, and for 30 s while the owner's presence shows that it lives.
 local v1, presence_area = KEYS[1], KEYS[3]
 local stated, most = unpack(ARGV)
@@ -21,11 +21,19 @@ local function reap_node(entry, node)
   nodes[#nodes + 1] = node
 end
 
+local function open(node)
+  if not opened[node] then opened[#opened + 1] = node end
+  opened[node] = true
+end
+
 local function reap_job(entry, job)
   local key = v1 .. 'job:' .. job
-  local status, attempt, node, owner = unpack(redis.call('HMGET', key, 'status', 'attempt', 'node', 'owner'))
+  local status, attempt, node, owner, line, guest_of = unpack(redis.call('HMGET', key, 'status', 'attempt', 'node',
+    'owner', 'line', 'guest_of'))
   if not status or is_final(status) or status == 'pending' then
     redis.call('ZREM', v1 .. 'deadlines', entry)
+    local freed = status == 'pending' and stop_waiting(v1, job, line, guest_of)
+    if freed then open(freed) end
     return
   end
   local deadline = redis.call('ZSCORE', v1 .. 'node:' .. node .. ':jobs', job)
@@ -34,8 +42,7 @@ local function reap_job(entry, job)
   else
     job_facts(v1, job, node, jobs)
     revoke(v1, job, attempt, node, 'lease_expired')
-    if not opened[node] then opened[#opened + 1] = node end
-    opened[node] = true
+    open(node)
   end
 end
 

@@ -15,9 +15,9 @@ local function reserve(ask, chosen, why, found)
       drawn[#drawn + 1] = one.load
     end
   end
+  if ask.known.line or ask.known.guest_of then ask.later().be_served(ask) end
   redis.call('ZADD', v1 .. 'node:' .. node .. ':jobs', deadline, job)
   redis.call('ZADD', v1 .. 'deadlines', deadline, 'job:' .. job)
-  if ask.known.line or ask.known.guest_of then ask.later().be_served(ask) end
   local chose = 'choice:' .. ask.attempt_text
   if others then
     write_job(ask, 'status', 'assigned', 'node', node, 'assigned_ms', now, chose, told,

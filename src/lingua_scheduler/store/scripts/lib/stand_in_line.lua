@@ -25,6 +25,7 @@ local function stand_in_line(ask, line)
   local turn = known.line == line and tonumber(known.turn) or next_turn(ask, queue)
   redis.call('ZADD', queue, turn, ask.job)
   redis.call('PEXPIRE', queue, LINE_TTL_MS)
+  redis.call('ZADD', ask.v1 .. 'deadlines', ask.now + ask.wait_ms, 'job:' .. ask.job)
   write_job(ask, 'status', 'pending', 'line', line, 'turn', turn, 'queued_ms', known.queued_ms or ask.now,
     'wait_until_ms', ask.now + ask.wait_ms, 'exclude', ask.exclude, 'services', ask.services)
   local position = redis.call('ZRANK', queue, ask.job) + 1
