@@ -90,6 +90,8 @@ class Caller:
                     self.results.append(told)
             if isinstance(message, kind):
                 return message
+            if isinstance(message, wire.MissingResult) and message.reason != "gap_timeout":
+                raise RuntimeError(f"no result: {message}")  # none is to come: waiting would have no end
 
 
 class Answers:
