@@ -7,6 +7,7 @@ import pytest
 
 from lingua_scheduler.protocol import messages as wire
 from lingua_scheduler.protocol import node as node_wire
+from lingua_scheduler.protocol.ids import JobId, NodeId
 from lingua_scheduler.runtime.config import Config
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.store.embedded import EmbeddedRedis
@@ -68,6 +69,24 @@ async def test_a_node_at_work_gets_no_more_jobs_than_it_has_slots(fleet: Fleet):
     assert [one.utterance_index for one in heard] == [0, 1, 2]
     await fleet.wait_reserved(0)
     assert not [one for one in client.received if isinstance(one, wire.MissingResult)]
+
+
+async def test_a_slot_that_a_fail_over_forgot_is_taken_again(fleet: Fleet):
+    """The node was known, and so did not register: its slot stayed free, and was given to a job too many."""
+    client, node = fleet.client, fleet.node
+    await node.register(capacity=1)
+    await client.open()
+    await client.speak(400)
+    job = await node.take_job()
+    await fleet.wait_reserved(1)
+    await fleet.store.client.call("ZREM", fleet.store.keys.node_jobs(NodeId(node.node_id)), job.job_id)
+    await fleet.store.client.call("DEL", fleet.store.keys.job(JobId(job.job_id)))
+    await fleet.wait_reserved(0)
+    fleet.instances[-1].context.health.failed("test")
+    await fleet.wait_reserved(1)
+    await node.answer(job)
+    await client.wait_for(wire.TranslationResult)
+    await fleet.wait_reserved(0)
 
 
 async def test_a_node_that_registers_again_on_its_connection_keeps_its_jobs(fleet: Fleet):

@@ -79,8 +79,8 @@ class Machine(RuleBasedStateMachine):
         self.epochs[node] = self._call("nodes", "register", what, instance, at_work).epoch
         self._beat(node, "ready", NodeLoad(), SERVICES)
 
-    def _beat(self, node: str, *rest: Any) -> None:
-        self._call("nodes", "heartbeat", NodeId(node), self.epochs.get(node, 1), *rest)
+    def _beat(self, node: str, *rest: Any, **named: Any) -> None:
+        self._call("nodes", "heartbeat", NodeId(node), self.epochs.get(node, 1), *rest, **named)
 
     @rule(node=NODES, spec=SPECS, capacity=st.integers(1, 3), is_kept=st.booleans(), is_again=st.booleans())
     def register(self, node: str, spec: str, capacity: int, is_kept: bool, is_again: bool) -> None:
@@ -109,6 +109,17 @@ class Machine(RuleBasedStateMachine):
     @rule(node=NODES, status=STATUSES, load=LOADS, services=OFFERED, spec=st.none() | SPECS)
     def heartbeat(self, node: str, status: str, load: NodeLoad, services: tuple[str, ...], spec: str | None) -> None:
         self._beat(node, status, load, services, languages(spec) if spec else None)
+
+    @rule(node=NODES, attempt=st.integers(1, 2))
+    def heartbeat_after_a_loss(self, node: str, attempt: int) -> None:
+        """With a job that Redis does not know, as far as its slots were free for it, and all that it may know."""
+        at_work = [(JobId(job), self.attempts[job]) for job, where in self.placed.items() if where == node]
+        known = self.step.model.world.node(NodeId(node))
+        if known and len(self.step.model.world.trail(NodeId(node)).jobs) < known.capacity:
+            job = self._new()
+            self.attempts[job], self.placed[job] = attempt, NodeId(node)
+            at_work.append((JobId(job), attempt))
+        self._beat(node, "ready", NodeLoad(), SERVICES, at_work=at_work)
 
     @rule(node=NODES, status=STATUSES, is_stale=st.sampled_from([0, 0, 0, 1]))
     def set_status(self, node: str, status: str, is_stale: int) -> None:

@@ -300,6 +300,23 @@ async def test_a_node_that_is_still_at_work_has_its_slots_when_redis_came_back_e
     assert isinstance(await stores.jobs.select(request("b", 2)), Selected)
 
 
+async def test_a_heartbeat_gives_slots_back_that_redis_has_lost(stores: Store):
+    """The write that gave the slot away was lost at a fail-over, and the slot was given to another job as well."""
+    epoch = (await join(stores, "n", capacity=2)).epoch
+    at_work = [(JobId("a"), 1), (JobId("b"), 3)]
+    for _ in range(2):
+        reply = await stores.nodes.heartbeat(N, epoch, "ready", NodeLoad(), SERVICES, at_work=at_work)
+        assert reply.word is Word.OK
+        assert (await stores.nodes.snapshot())[0].reserved == 2
+    assert isinstance(await stores.jobs.select(request("c", wait_ms=0)), Unplaced)
+    assert (await stores.jobs.finish(JobId("b"), 3, N, "completed")).word is Word.OK
+    await stores.nodes.heartbeat(N, epoch, "ready", NodeLoad(), SERVICES, at_work=at_work)
+    assert (await stores.nodes.snapshot())[0].reserved == 1, "what has ended gets no slot again"
+    assert (await stores.nodes.heartbeat(N, epoch - 1, "ready", NodeLoad(), SERVICES, at_work=at_work)).word is (
+        Word.STALE_EPOCH
+    )
+
+
 async def test_a_node_names_its_jobs_itself_when_it_connects_again(stores: Store):
     await stores.nodes.register(registration("n", active=[("a", 2)]), HERE)
     story = await stores.jobs.story(JobId("a"))

@@ -388,8 +388,9 @@ class NodeConnection:
                 at_work = self._nodes.jobs_on(registration.node_id) if is_again else None
                 reply = await store.register(registration, self._context.instance_id, at_work)
                 event = node.RegisterReplied(reply.word, reply.epoch)
-            case node.HeartbeatNode(node_id, epoch, status, load, services, languages):
-                reply = await store.heartbeat(node_id, epoch, status, load, services, languages)
+            case node.HeartbeatNode(node_id, epoch, status, load, services, languages, _, is_again):
+                at_work = self._nodes.jobs_on(node_id) if is_again else ()
+                reply = await store.heartbeat(node_id, epoch, status, load, services, languages, at_work=at_work)
                 event = node.HeartbeatReplied(reply.word)
             case node.SetStatus(node_id, epoch, status):
                 reply = await store.set_status(node_id, epoch, status)

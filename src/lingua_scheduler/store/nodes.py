@@ -56,12 +56,11 @@ class NodeStore:
         reply = await self._run(
             _REGISTER, registration.node_id, instance_id, *_language_words(languages),
             ",".join(sorted(registration.services)), registration.capacity, registration.zone, registration.protocol,
-            details_json(registration), ",".join(["", *(f"{job}={attempt}" for job, attempt in active), ""]),
-            int(at_work is not None), _private(registration),
+            details_json(registration), _named(active), int(at_work is not None), _private(registration),
         )  # fmt: skip
         return node_reply(reply)
 
-    async def heartbeat(
+    async def heartbeat(  # noqa: PLR0913 - what a heartbeat says
         self,
         node_id: NodeId,
         epoch: int,
@@ -69,9 +68,12 @@ class NodeStore:
         load: NodeLoad,
         services: Iterable[str],
         languages: Languages | None = None,
+        *,
+        at_work: Iterable[tuple[JobId, int]] = (),
     ) -> NodeReply:
         """Renews the node for 45 s and puts it into the pools of its languages (None: as they were).
 
+        `at_work`: jobs and attempts that are known to be with it; each has a slot, also where Redis lost it.
         Words: OK, NODE_NOT_REGISTERED, STALE_EPOCH, NO_LANGUAGES, TOO_MANY_PAIRS, POOL_FULL. Nothing but with OK is
         written, save that POOL_FULL leaves the node in the pools that had room.
         """
@@ -85,6 +87,7 @@ class NodeStore:
             usage_json(load),
             ",".join(sorted(services)),
             *words,
+            _named(at_work),
         )
         return node_reply(reply)
 
@@ -153,6 +156,11 @@ class NodeStore:
         replies = [number(reply) for reply in await self._client.pipeline(commands)]
         rows = zip(pairs, replies[::3], replies[1::3], replies[2::3], strict=True)
         return [PoolSnapshot(src, tgt, size, waiting + picky) for (src, tgt), size, waiting, picky in rows]
+
+
+def _named(jobs: Iterable[tuple[JobId, int]]) -> str:
+    """`,a=1,b=2,`: jobs with their attempts, as scripts look for them; `,` where there are none."""
+    return ",".join(["", *(f"{job}={attempt}" for job, attempt in jobs), ""])
 
 
 def _language_words(languages: Languages) -> tuple[str, str, str, str]:

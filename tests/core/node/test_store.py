@@ -44,6 +44,22 @@ def test_a_store_that_comes_back_empty_gets_the_node_from_memory():
     assert not connection.of(ev.AnnounceLost, connection.all)
 
 
+def test_jobs_are_told_again_to_a_store_that_was_away_until_it_has_heard_them():
+    """A fail-over lost who has which slot, and answers were lost after it: the slots were given a second time."""
+    connection = serving()
+    connection.beat()
+    assert not connection.one(ev.HeartbeatNode).is_again, "it was on its way before"
+    connection.feed(ev.StoreReturned())
+    connection.beaten()
+    assert connection.one(ev.HeartbeatNode).is_again
+    connection.feed(ev.StoreFailed("heartbeat"))
+    connection.pass_ms(1_000, answers=True)
+    assert connection.of(ev.HeartbeatNode)[-1].is_again
+    connection.beaten()
+    connection.beat()
+    assert not connection.one(ev.HeartbeatNode).is_again
+
+
 def test_jobs_given_before_the_store_was_emptied_are_lost_with_their_node():
     """The epochs of a store that came back empty begin again: the loss spoke of epoch 1, the jobs of epoch 7."""
     connection = Connection()

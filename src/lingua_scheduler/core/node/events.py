@@ -207,6 +207,8 @@ class HeartbeatNode:
     """Given where they changed since the store last took them; None: as they were."""
     heartbeat: NodeHeartbeat | None
     """As it came, for the pages; None where the scheduler renews the key by itself."""
+    is_again: bool = False
+    """The store was away and may have lost who has which slot: what is known to be with the node is said with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class StoreLink:
         """Whether it has been asked to and owes the answer."""
         self.retry_at_ms: int | None = None
         self.was_away = False
-        """Something failed since the store last took a heartbeat: it may have forgotten the node."""
+        """Something failed since the store was last told of the node with its jobs: it may have forgotten them."""
         self.status_told: StoredStatus = "registering"
         self._register_next: Registration | None = None
         self._languages: Languages | None = None
@@ -39,6 +39,8 @@ class StoreLink:
         self._heartbeat: NodeHeartbeat | None = None
         self._heartbeat_due = False
         self._heartbeat_in_flight = False
+        self._tells_jobs = False
+        """Whether the heartbeat in flight does."""
 
     @property
     def known(self) -> Registration | None:
@@ -105,7 +107,8 @@ class StoreLink:
     def on_heartbeat_taken(self) -> None:
         self._heartbeat_in_flight = False
         self._languages_told = self._languages
-        self.was_away = False
+        if self._tells_jobs:
+            self.was_away = False
 
     def on_heartbeat_refused(self, *, drops_languages: bool) -> None:
         self._heartbeat_in_flight = False
@@ -124,6 +127,7 @@ class StoreLink:
         if self._heartbeat_in_flight or self.registering is not None or registration is None or heartbeat is None:
             return
         self._heartbeat_in_flight, self._heartbeat_due = True, False
+        self._tells_jobs = self.was_away
         self.status_told = self.status
         effect = ev.HeartbeatNode(
             node_id=registration.node_id,
@@ -133,6 +137,7 @@ class StoreLink:
             services=self._standing.services,
             languages=self._languages if self._languages != self._languages_told else None,
             heartbeat=heartbeat,
+            is_again=self._tells_jobs,
         )
         self._out.append(effect)
 

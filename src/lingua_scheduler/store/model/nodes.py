@@ -56,7 +56,7 @@ class NodeModel:
         world.deadlines[f"node:{node_id}"] = world.now + NODE_TTL_MS
         return NodeReply(Word.OK, epoch, facts)
 
-    def heartbeat(
+    def heartbeat(  # noqa: PLR0913 - as the store's
         self,
         node_id: NodeId,
         epoch: int,
@@ -64,6 +64,8 @@ class NodeModel:
         load: NodeLoad,
         services: Iterable[str],
         languages: Languages | None = None,
+        *,
+        at_work: Iterable[tuple[JobId, int]] = (),
     ) -> NodeReply:
         world, refusal = self._world, self._refusal(node_id, epoch)
         if refusal:
@@ -85,6 +87,8 @@ class NodeModel:
         node.load_permille, node.usage = reported_permille(load), usage_json(load)
         node.last_heartbeat_ms = world.now
         world.deadlines[f"node:{node_id}"] = world.now + NODE_TTL_MS
+        for job_id, attempt in at_work:
+            world.restore_slot(node_id, job_id, attempt)
         return NodeReply(Word.OK, epoch, (), world.offer_slots(node_id) if is_news else ())
 
     def set_status(self, node_id: NodeId, epoch: int, status: StoredStatus) -> NodeReply:

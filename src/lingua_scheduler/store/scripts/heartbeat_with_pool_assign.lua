@@ -1,14 +1,17 @@
 -- heartbeat_with_pool_assign: renews a node, its load and status, and keeps it in one shard of each pair it serves.
 -- KEYS: v1 session_area presence_area
--- ARGV: stated node epoch status load usage services asr semantic tts pairs_served
+-- ARGV: stated node epoch status load usage services asr semantic tts pairs_served active
 -- Reply: OK epoch {} {job owner …} | NODE_NOT_REGISTERED | STALE_EPOCH epoch | NO_LANGUAGES | TOO_MANY_PAIRS
 --   | POOL_FULL epoch
 -- Writes nothing unless OK; POOL_FULL leaves the node in the pools that had room. Repeated: the same.
--- uses: clock, class_of, leave_pair, join_pair, write_brief, offer_slots
+-- uses: clock, class_of, leave_pair, join_pair, write_brief, offer_slots, restore_slot
 -- Where `asr` is empty, languages are as they were. The pairs are asr × tts, or those of `pairs_served` (a JSON array)
 -- among them. Pools are compared only where languages differ from those of the last time.
+-- Jobs in `active` (`,a=1,b=2,`, with attempts) are known to be with the node: they have their slots, even those that
+-- Redis lost.
 local v1 = KEYS[1]
-local stated, node, epoch, status, load, usage, services, asr, semantic, tts, pairs_served = unpack(ARGV)
+local stated, node, epoch, status, load, usage, services, asr, semantic, tts, pairs_served,
+  active = unpack(ARGV)
 local TTL_MS, PAIRS_MAX = 45000, 4096
 
 local now, key = clock(stated), v1 .. 'node:' .. node
@@ -55,6 +58,7 @@ end
 write_brief(key)
 redis.call('PEXPIRE', key, TTL_MS)
 redis.call('ZADD', v1 .. 'deadlines', now + TTL_MS, 'node:' .. node)
+for job, attempt in string.gmatch(active, '([^,=]+)=(%d+)') do restore_slot(v1, node, job, attempt, now) end
 if not room_for_all then return { 'POOL_FULL', tonumber(epoch) } end
 local is_news = pooled ~= was[4] or status ~= was[2] or services ~= was[3]
 return { 'OK', tonumber(epoch), {}, is_news and offer_slots(v1, node, now) or {} }
