@@ -23,7 +23,7 @@ from lingua_scheduler.bench.machine import clock_s
 from lingua_scheduler.bench.peers import ClientAgent, NodeAgent, Pair
 from lingua_scheduler.bench.report import Report, latency
 from lingua_scheduler.bench.settings import Settings
-from lingua_scheduler.bench.stand import Stand
+from lingua_scheduler.bench.stand import Server, Stand
 from lingua_scheduler.protocol.messages import MissingResult, TranslationResult
 from lingua_scheduler.protocol.node import JobAssign
 
@@ -45,21 +45,23 @@ class Tally:
     doubled: int = 0
 
 
-async def trial(url: str, http: ClientSession, pair: Pair, name: signal.Signals, tally: Tally) -> None:
+async def trial(server: Server, http: ClientSession, pair: Pair, name: signal.Signals, tally: Tally) -> None:
+    victim_id, rescuer_id = (f"{who}-{pair[0]}{pair[1]}-{name.name}" for who in ("victim", "rescuer"))
     victim = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "lingua_scheduler.bench.peers", url, f"victim-{pair[0]}{pair[1]}-{name.name}",
-        ":".join(pair), stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "lingua_scheduler.bench.peers", server.url, victim_id, ":".join(pair),
+        stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert victim.stdout is not None
     try:
         await victim.stdout.readline()
-        client = await ClientAgent.open(http, url, pair)
+        await server.serves(pair, victim_id)
+        client = await ClientAgent.open(http, server.url, pair)
         outcomes = client.outcomes()
         await client.speak(AUDIO)
         await victim.stdout.readline()
-        async with NodeAgent.connected(url, f"rescuer-{pair[0]}{pair[1]}-{name.name}", [pair], 4) as rescuer:
+        async with NodeAgent.connected(server.url, rescuer_id, [pair], 4) as rescuer:
             jobs = rescuer.jobs()
-            await asyncio.sleep(0.2)  # the rescuer's heartbeat is to be in the store before the signal
+            await server.serves(pair, rescuer_id)
             at = clock_s()
             victim.send_signal(name)
             job = await anext(jobs)
@@ -92,9 +94,9 @@ async def run(settings: Settings) -> Report:
     async with Stand.open() as stand, stand.redis() as redis, ClientSession() as http:
         report.machine["redis"] = redis.description
         async with stand.scheduler(redis) as scheduler:
-            tallies = {name: await _trials(scheduler.url, http, name, settings.trials) for name in TARGETS_MS}
+            tallies = {name: await _trials(scheduler, http, name, settings.trials) for name in TARGETS_MS}
         async with stand.floor() as floor:
-            relayed = await _trials(floor.url, http, signal.SIGKILL, settings.trials)
+            relayed = await _trials(floor, http, signal.SIGKILL, settings.trials)
     for name, tally in tallies.items():
         report.latencies.append(latency(NAMES[name], tally.second_attempt, {"p99": TARGETS_MS[name]}))
         told = {f"{NAMES[name]}: lost": tally.lost, f"{NAMES[name]}: doubled": tally.doubled}
@@ -103,14 +105,14 @@ async def run(settings: Settings) -> Report:
     return report
 
 
-async def _trials(url: str, http: ClientSession, name: signal.Signals, count: int) -> Tally:
+async def _trials(server: Server, http: ClientSession, name: signal.Signals, count: int) -> Tally:
     """So many, each with a pair of languages of its own, some at a time."""
     tally, gate = Tally(), asyncio.Semaphore(AT_ONCE)
     codes = ["".join(letters) for letters in product(string.ascii_lowercase, repeat=2)]
 
     async def one(i: int) -> None:
         async with gate:
-            await trial(url, http, (codes[i], codes[-1 - i]), name, tally)
+            await trial(server, http, (codes[i], codes[-1 - i]), name, tally)
 
     async with asyncio.TaskGroup() as group:
         for i in range(count):

@@ -145,6 +145,7 @@ async def _come_back(stand: Stand, redis: Redis, settings: Settings) -> list[Cal
         NodeAgent.connected(other.url, "bench-node", [PAIR], 2 * settings.sessions) as agent,
         asyncio.TaskGroup() as group,
     ):
+        await other.serves(PAIR, agent.node_id)
         node = Answers(agent, group)
         answering = group.create_task(node.run())
         callers = [Caller() for _ in range(settings.sessions)]

@@ -79,6 +79,8 @@ async def _talk(server: Server, rooms: int) -> Hall:
         NodeAgent.connected(server.url, "bench-node", [("en", lang) for lang in LANGUAGES], 1000) as node,
         asyncio.TaskGroup() as group,
     ):
+        for lang in LANGUAGES:
+            await server.serves(("en", lang), node.node_id)
         answering = group.create_task(hall.answer(node))
         opened = [await _room(http, server) for _ in range(rooms)]
         used_s = server.cpu_s()

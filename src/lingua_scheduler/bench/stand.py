@@ -18,14 +18,18 @@ from typing import Literal
 import msgspec
 
 from lingua_scheduler.bench import machine
+from lingua_scheduler.bench.peers import Pair
 from lingua_scheduler.bench.plan import Outcome, Plan
+from lingua_scheduler.protocol.ids import Language
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
+from lingua_scheduler.store.keys import Keys, lane_of
 
 Library = Literal["own", "aiohttp"]
 """What a floor's sockets are: the endpoint that the scheduler serves by itself is the one that counts."""
 _PIPE = asyncio.subprocess.PIPE
 _END_S = 10.0
+_POLL_S = 0.005
 _LINE_MAX = 1 << 22
 
 
@@ -41,6 +45,21 @@ class Server:
     host: str
     port: int
     pids: tuple[int, ...]
+    redis: "Redis | None" = None
+    """That of a scheduler."""
+
+    async def serves(self, pair: Pair, node_id: str) -> None:
+        """Until a node is selectable for a pair of languages; at once where no Redis says. TimeoutError after 10 s.
+
+        Who speaks before may be told that no node serves them.
+        """
+        if self.redis is None:
+            return
+        src, tgt = pair
+        lane = Keys().lane(lane_of(((Language(src), Language(tgt)),)))
+        async with asyncio.timeout(_END_S):
+            while await self.redis.client.call("ZSCORE", lane, node_id) is None:  # noqa: ASYNC110 - Redis tells nobody
+                await asyncio.sleep(_POLL_S)
 
     def cpu_s(self) -> float:
         """Of all of its processes, so far."""
@@ -152,7 +171,7 @@ class Stand:
             pids: tuple[int, ...] = tuple(told["workers"]) or (process.pid,)
             for number, pid in enumerate(pids):
                 machine.pin(pid, [self.server_cores[number % len(self.server_cores)]])
-            yield Server("scheduler", "127.0.0.1", int(told["url"].rpartition(":")[2]), pids)
+            yield Server("scheduler", "127.0.0.1", int(told["url"].rpartition(":")[2]), pids, redis)
 
     @contextlib.asynccontextmanager
     async def floor(self, library: Library = "own") -> AsyncGenerator[Server]:
