@@ -72,6 +72,7 @@ SHORT_STORIES = {
     "the end of an utterance that had been at two nodes was said by the next at each": 2290,
     "jobs whose owner died and whose sessions ended stayed in line": 3200,
     "slots whose taking a fail-over had forgotten were given again, and nobody told Redis of the jobs in them": 4961,
+    "slots were restored for jobs of an older connection of the node, whose owner had not heard that it was lost": 223,
 }
 """The same of two minutes, with every fault."""
 

@@ -104,6 +104,8 @@ class Translated:
     arrived_at_ms: int
     hears_once: bool = False
     """The node (of protocol 2) recognises an utterance once for all languages that it is asked for."""
+    unsaid: tuple[int, ...] = ()
+    """Indices of utterances whose end no node could say, and nobody may come who is to say it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,6 @@ from lingua_scheduler.protocol.rooms import WebrtcIce as WebrtcIce
 from lingua_scheduler.protocol.rooms import WebrtcOffer as WebrtcOffer
 
 Status = Literal["ok", "error"]
-SPEECH_UNSAID = "SPEECH_UNSAID"
-"""Among `reason_codes`."""
 
 MissingReason = Literal[
     "silence_detected",
@@ -343,7 +341,7 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     network_timings: NetworkTimings | None = None
     asr_quality_level: str | None = None
     reason_codes: list[str] | None = None
-    """What nodes say of it; `SPEECH_UNSAID`: no node could say speech before it, or its own end, so far."""
+    """What nodes say of it."""
     quality_score: float | None = None
     rerun_count: Int | None = None
     segments_meta: SegmentsMeta | None = None
@@ -360,6 +358,8 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     """1.1: likewise."""
     memo: str | None = None
     """1.1: for `session_resume`, as it stands, while this is the last result that has arrived."""
+    unsaid: list[Int] | None = None
+    """Utterances, this one or earlier ones, whose end is in no result so far: no node could say it."""
 
 
 class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):

@@ -100,7 +100,8 @@ class RemoteOwner:
             self._bus.forget_jobs_on(node_id)
         self._bus.publish(self.instance_id, wire.NodeGone(node_id=node_id, epoch=epoch, cause=cause))
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
+        """They were sent to the connection that the node has here: of another one they are forgotten."""
         return self._bus.jobs_on(node_id, self)
 
 

@@ -48,8 +48,8 @@ class JobOwner(Protocol):
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: node.LostCause) -> None: ...
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
-        """Those that have a slot of the node, with their attempts."""
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
+        """Those that have a slot of the node, with their attempts, placed under `since_epoch` or a later one."""
         ...
 
 
@@ -141,9 +141,9 @@ class Nodes:
         """Those who may have audio on the node, as far as this instance knows."""
         return list(self._users.get(node_id, ()))
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
-        """What a node connected here works on, as far as this instance knows."""
-        return [job for owner in self._users.get(node_id, ()) for job in owner.jobs_on(node_id)]
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
+        """What a connection works on that has been the node since then, as far as this instance knows."""
+        return [job for owner in self._users.get(node_id, ()) for job in owner.jobs_on(node_id, since_epoch)]
 
     def send(self, node_id: NodeId, message: SchedulerMessage) -> bool:
         registered = self._by_id.get(node_id)
@@ -385,11 +385,11 @@ class NodeConnection:
         store = self._context.store.nodes
         match effect:
             case node.RegisterNode(registration, is_again):
-                at_work = self._nodes.jobs_on(registration.node_id) if is_again else None
+                at_work = self._at_work(registration.node_id) if is_again else None
                 reply = await store.register(registration, self._context.instance_id, at_work)
                 event = node.RegisterReplied(reply.word, reply.epoch)
             case node.HeartbeatNode(node_id, epoch, status, load, services, languages, _, is_again):
-                at_work = self._nodes.jobs_on(node_id) if is_again else ()
+                at_work = self._at_work(node_id) if is_again else ()
                 reply = await store.heartbeat(node_id, epoch, status, load, services, languages, at_work=at_work)
                 event = node.HeartbeatReplied(reply.word)
             case node.SetStatus(node_id, epoch, status):
@@ -400,6 +400,10 @@ class NodeConnection:
                 event = node.OfflineReplied(reply.word)
         self._spread(reply)
         return event
+
+    def _at_work(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+        """A session here may not know yet that the node was lost elsewhere: what it had there is not with this one."""
+        return self._nodes.jobs_on(node_id, self._machine.first_epoch)
 
     def _spread(self, reply: NodeReply) -> None:
         if reply.jobs:

@@ -48,7 +48,7 @@ class Previewed:
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         """Nothing was promised."""
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
         """A preview takes no slot."""
         return []
 

@@ -221,8 +221,8 @@ class SessionActor:
         """Where its open jobs stand."""
         return {job_id: one.phase for job_id, one in self._jobs_machine.book.jobs.items()}
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
-        return self._jobs_machine.book.jobs_on(node_id)
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
+        return self._jobs_machine.book.jobs_on(node_id, since_epoch)
 
     def _perform_session(self, effect: session.SessionEffect) -> None:
         match effect:

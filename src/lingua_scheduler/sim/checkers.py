@@ -29,8 +29,6 @@ from lingua_scheduler.sim.run import Run
 
 FAREWELL_MS = 1_000
 """What comes later behind the end of a session is no more from who ended it."""
-OWNED_UP = 2
-"""A result that says that earlier speech is unsaid means that of so many utterances before it at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,8 @@ class _Session:
     """What nodes of protocol 1 have kept to themselves for a while."""
     taken_by: dict[int, int] = field(default_factory=dict[int, int])
     """Utterances with an end that another was sent to a node to say: which one, the last time."""
-    incomplete: set[int] = field(default_factory=set[int])
-    """Whose results say that they lack what they were to say."""
+    lacking: set[int] = field(default_factory=set[int])
+    """Utterances whose end is in no result, as results say."""
     is_abandoned: bool = False
     """An instance that it was at died, or waited for its client in vain: what that one concluded, another need not."""
 
@@ -108,8 +106,8 @@ def _sessions(run: Run) -> dict[str, _Session]:
     dead = {event.who for event in run.history.of("killed", "left")}
     for event in run.history.of("opened", "sent", "acked", "result", "missing", "reconnected", "over"):
         _read_client(sessions[event.facts[0]], event)
-    for event in run.history.of("incomplete"):
-        sessions[event.facts[0]].incomplete.add(event.facts[1])
+    for event in run.history.of("lacks"):
+        sessions[event.facts[0]].lacking.add(event.facts[1])
     for event in run.history.of("takes"):
         sessions[event.facts[0]].taken_by[event.facts[2]] = event.facts[1]
     for event in run.history.of("utterance", "concluded", "kept"):
@@ -182,7 +180,7 @@ def _heard(session: _Session) -> list[Violation]:
         taker = min((one for one in takers if index is not None and _may_take(session, index, one)), default=None)
         if taker is None and not is_orderly and index is not None:
             continue  # its taker was still to be answered when the client gave up
-        if index is not None and any(index <= one <= index + OWNED_UP for one in session.incomplete):
+        if index in session.lacking:
             continue
         if index is not None and told.get(session.taken_by.get(index, index), "merged") != "merged":
             continue

@@ -184,8 +184,8 @@ class Speaker:
                 self._history.note(
                     "result", self.name, session, event.utterance_index, event.result_seq, event.text_asr
                 )
-                if wire.SPEECH_UNSAID in (event.reason_codes or ()):
-                    self._history.note("incomplete", self.name, session, event.utterance_index)
+                for index in event.unsaid or ():
+                    self._history.note("lacks", self.name, session, index)
             case wire.MissingResult():
                 self._history.note("missing", self.name, session, event.utterance_index, event.result_seq, event.reason)
             case wire.ErrorMessage():

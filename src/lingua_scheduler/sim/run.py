@@ -10,7 +10,7 @@ each with its facts in this order, and times that do not go back:
 | `acked` | client-N | session, seq |
 | `result` | client-N | session, utterance index, result_seq or None, text |
 | `takes` | instance | session, utterance index, index of another whose end it is to say |
-| `incomplete` | client-N | session, utterance index: the result says so |
+| `lacks` | client-N | session, index of an utterance whose end is in no result, as a result says |
 | `missing` | client-N | session, utterance index, result_seq or None, reason |
 | `reconnected` | client-N | session |
 | `over` | client-N | session, `closed` or the code of its error |

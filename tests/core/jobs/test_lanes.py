@@ -442,7 +442,7 @@ def test_an_end_that_the_last_attempt_leaves_is_told_of_where_nobody_speaks_on(g
     world.conclude(A, 0, carried_ms=3_000, text_translated="the first part")
     outcome = world.outcomes()[0]
     assert isinstance(outcome, Translated)
-    assert outcome.result.reason_codes == (None if goes_on else ["SPEECH_UNSAID"])
+    assert outcome.unsaid == (() if goes_on else (0,))
 
 
 def test_the_first_result_stands_if_the_second_attempt_does_no_better():
@@ -455,7 +455,7 @@ def test_the_first_result_stands_if_the_second_attempt_does_no_better():
     outcome = world.outcomes()[0]
     assert isinstance(outcome, Translated)
     assert outcome.result.text_translated == "the first part"
-    assert outcome.result.reason_codes == ["SPEECH_UNSAID"], "should nobody speak on, this is all that is told of it"
+    assert outcome.unsaid == (0,), "should nobody speak on, this is all that is told of it"
     assert not world.freed()
     request_next(world)
     world.select(A, 1)
@@ -470,3 +470,34 @@ def test_silence_does_not_replace_what_was_heard_before():
     world.empty(B, 0, reason="ASR_EMPTY")
     world.finish(0)
     assert isinstance(world.outcomes()[0], Translated)
+
+
+def test_what_a_kept_result_was_to_say_only_after_it_came_is_told_as_unsaid():
+    """Of two ends that the last attempts left only one was told: the kept result counted as saying the other."""
+    world = monologue(carry_wait_ms=1_500, retries_max=1)
+    request_next(world, 1, ms=10_000, reason=MAX)
+    world.select(A, 1)
+    request_next(world, 2)
+    world.select(A, 2)
+    world.error(A, 1)
+    world.again(B, 1)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.result(A, 2, taken_over=[])
+    world.result(B, 1, carried_ms=3_000)
+    world.pass_ms(1_500)
+    world.finish(1)
+    world.again(C, 2)
+    world.lose(C)
+    world.finish(2)
+    outcome = world.outcomes()[2]
+    assert isinstance(outcome, Translated)
+    assert outcome.unsaid == (0, 1)
+
+
+def test_what_an_older_connection_of_a_node_has_is_not_with_the_newer_one():
+    """Its session had not heard that the node was lost: the newer connection claimed slots for jobs it never had."""
+    world = World()
+    world.run(A, 0)
+    book = world.machine.book
+    assert book.jobs_on(A.node_id, A.epoch) == [(job_id(0), 1)]
+    assert book.jobs_on(A.node_id, A.epoch + 1) == book.jobs_on(B.node_id, 0) == []

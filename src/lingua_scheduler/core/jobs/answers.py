@@ -1,5 +1,7 @@
 """What nodes say about jobs, and what becomes of the jobs of a node that says nothing any more."""
 
+from dataclasses import replace
+
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs import takeovers
 from lingua_scheduler.core.jobs.book import Book, LostNode
@@ -192,15 +194,15 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     status, outcome = classify(Translated(result, node.node_id, job.sent_at_ms, book.now_ms, hears_once))
     ending = Ending(status, outcome, node.node_id)
     if job.fallback is not None and isinstance(outcome, Missing):
-        ending = Ending(job.fallback.status, job.fallback.outcome, node.node_id)
+        ending = replace(job.fallback.ending, node_id=node.node_id)
     carried = 0 if is_elsewhere else _carried_samples(job, result)
     repeats = takeovers.account(book, job, result)
     if repeats and job.tries < book.config.attempts_max:
-        job.fallback, job.carried_samples = ending, carried
+        job.keep(ending, carried)
         requeue(book, job, "said_already", cancel="said_already", is_excluded=False)
         return
     if (carried or job.unsaid) and _is_unclaimed(book, job):
-        job.fallback, job.carried_samples = ending, carried
+        job.keep(ending, carried)
         book.move(job, Phase.WITHHELD, book.now_ms + book.config.carry_wait_ms)
         return
     _settle_silent(book, job, carried)

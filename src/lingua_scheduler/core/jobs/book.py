@@ -117,10 +117,17 @@ class Book:
         for job in self.jobs.values():
             job.inherited = [piece.refilled(index, audio) for piece in job.inherited]
 
-    def jobs_on(self, node_id: NodeId) -> list[tuple[JobId, int]]:
-        """Jobs that have a slot of the node and are at work there or about to be, with their attempts."""
-        there = (job for job in self.jobs.values() if job.node is not None and job.node.node_id == node_id)
-        return [(job.job_id, job.attempt) for job in there if job.phase in SENT or job.phase is Phase.PARKED]
+    def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
+        """Jobs that have a slot of the node and are at work there or about to be, with their attempts.
+
+        Only those that were placed under `since_epoch` or a later one.
+        """
+        there = [one for one in self.jobs.values() if one.phase in SENT or one.phase is Phase.PARKED]
+        return [
+            (one.job_id, one.attempt)
+            for one in there
+            if one.node is not None and one.node.node_id == node_id and one.node.epoch >= since_epoch
+        ]
 
     def kept_on(self, node: NodeTraits) -> list[JobId]:
         """Jobs that the node works on or has finished, and whose audio it is counted on to say."""

@@ -40,6 +40,17 @@ class Ending:
     """Whose slot the store is to free."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """The result of an earlier attempt, which stands if no later one does better."""
+
+    ending: Ending
+    carried_samples: int
+    """How much of the line's end its node carries."""
+    said: frozenset[JobId]
+    """Whose audio, beside the job's own, it says."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     spec: JobSpec
@@ -80,10 +91,7 @@ class Job:
     """While requeuing: why."""
     is_whole: bool = False
     """Sent as manual whatever its reason, so that nothing of it is carried."""
-    fallback: Ending | None = None
-    """The result of an earlier attempt that stands if no later one does better."""
-    carried_samples: int = 0
-    """While withheld: how much of the line's end the node carries."""
+    fallback: Fallback | None = None
     joined: frozenset[JobId] = frozenset()
     """Whose audio was sent in front, as one stretch with the job's own: a result names that by the job's own id."""
     unsaid: frozenset[JobId] = frozenset()
@@ -122,6 +130,17 @@ class Job:
     @property
     def utterance(self) -> Utterance:
         return self.spec.utterance
+
+    def keep(self, ending: Ending, carried_samples: int) -> None:
+        """Let the result at hand stand if no later attempt does better."""
+        inherited = frozenset(piece.job_id for piece in self.inherited)
+        self.fallback = Fallback(ending, carried_samples, inherited - self.unsaid)
+
+    def fall_back(self) -> Fallback:
+        """No later attempt did better: what was inherited since is not said."""
+        assert self.fallback is not None
+        self.unsaid = frozenset(piece.job_id for piece in self.inherited) - self.fallback.said
+        return self.fallback
 
     @property
     def line(self) -> list[Piece]:

@@ -57,9 +57,9 @@ def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
 
 def release(book: Book, job: Job) -> None:
     """A next job comes: it claims the tail, and the result that was withheld stands."""
-    assert job.fallback is not None
-    book.hand_on(job, job.carried_samples, job.node)
-    settle(book, job, job.fallback)
+    first = job.fall_back()
+    book.hand_on(job, first.carried_samples, job.node)
+    settle(book, job, first.ending)
 
 
 # ------------------------------------------------------------------------------------------- which node

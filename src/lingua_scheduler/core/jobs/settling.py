@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Literal
 
-import msgspec
-
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.jobs.book import Book
 from lingua_scheduler.core.jobs.events import FinalStatus, NodeTraits
@@ -14,7 +12,6 @@ from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, SETTLED, Phase
 from lingua_scheduler.core.utterance import Missing, Outcome, Translated
 from lingua_scheduler.protocol.errors import ErrorCode
-from lingua_scheduler.protocol.messages import SPEECH_UNSAID
 
 
 def settle(book: Book, job: Job, ending: Ending) -> None:
@@ -37,8 +34,9 @@ def give_out(book: Book, job: Job) -> None:
     if job.fallback is None:
         fail(book, job, job.fault)
     else:
-        ending = replace(job.fallback, node_id=job.node.node_id if job.node else None)
-        settle_for_next(book, job, ending, job.carried_samples, keeper=None)
+        first = job.fall_back()
+        ending = replace(first.ending, node_id=job.node.node_id if job.node else None)
+        settle_for_next(book, job, ending, first.carried_samples, keeper=None)
 
 
 def settle_for_next(book: Book, job: Job, ending: Ending, carried: int, keeper: NodeTraits | None) -> None:
@@ -47,16 +45,15 @@ def settle_for_next(book: Book, job: Job, ending: Ending, carried: int, keeper: 
     lane = book.lane_of(job)
     is_known = book.config.carry_wait_ms > 0  # else nobody looks whether speech goes on
     if is_known and lane.carry and not lane.is_followed(job) and not book.speech_goes_on:
-        ending = replace(ending, outcome=_owning_up(ending.outcome))
+        ending = replace(ending, outcome=_owning_up(ending.outcome, lane))
     settle(book, job, ending)
 
 
-def _owning_up(outcome: Outcome) -> Outcome:
-    """No node can say the end that was left, and nobody may come who is to say it: whoever reads the result is told."""
+def _owning_up(outcome: Outcome, lane: Lane) -> Outcome:
+    """No node can say what was left, and nobody may come who is to say it: whoever reads the result is told."""
     if not isinstance(outcome, Translated):
         return outcome
-    reasons = [*(outcome.result.reason_codes or ()), SPEECH_UNSAID]
-    return replace(outcome, result=msgspec.structs.replace(outcome.result, reason_codes=reasons))
+    return replace(outcome, unsaid=tuple(sorted({piece.utterance.index for piece in lane.carry})))
 
 
 def cancel(book: Book, job: Job, reason: str) -> None:

@@ -82,7 +82,8 @@ def _take_of_open(book: Book, job: Job, other: Job, ms: int) -> None:
 def _take_from(book: Book, heir: Job, other_id: JobId) -> list[Piece]:
     """The pieces of `other_id` that `heir` was to say, unless its result has said them."""
     pieces = [piece for piece in heir.inherited if piece.job_id == other_id]
-    if not pieces or (heir.phase is Phase.WITHHELD and other_id not in heir.unsaid):
+    is_said = heir.phase is Phase.WITHHELD and heir.fallback is not None and other_id in heir.fallback.said
+    if not pieces or is_said:
         return []
     heir.inherited = [piece for piece in heir.inherited if piece not in pieces]
     if not heir.is_adopted and any(piece.keeper is None for piece in pieces):

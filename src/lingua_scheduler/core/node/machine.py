@@ -108,6 +108,11 @@ class NodeMachine:
         return self._store.epoch
 
     @property
+    def first_epoch(self) -> int:
+        """That of the first confirmation, likewise: what was placed under an older one is not with this connection."""
+        return self._store.first_epoch
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen: the socket is gone and the store knows."""
         return self._phase is Phase.GONE

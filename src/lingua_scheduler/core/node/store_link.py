@@ -23,6 +23,8 @@ class StoreLink:
         """As the store confirmed it."""
         self.epoch = 0
         """0 before the store has confirmed the node."""
+        self.first_epoch = 0
+        """Jobs that were placed under an older one went to another connection of the node."""
         self.epoch_max = 0
         """The highest that this connection had: a store that came back empty counts from 1 again."""
         self.registering: Registration | None = None
@@ -69,6 +71,7 @@ class StoreLink:
     def on_confirmed(self, registration: Registration, epoch: int) -> None:
         self.registering, self.is_asking = None, False
         self.registration, self.epoch = registration, epoch
+        self.first_epoch = self.first_epoch or epoch
         self.epoch_max = max(self.epoch_max, epoch)
         self._languages = self._languages_told = registration.languages
         self._standing.services = registration.services

@@ -147,6 +147,7 @@ def _translation(
         tts_sample_rate=result.tts_sample_rate if is_new else None,
         speech_start_ms=kept.speech_start_ms if is_new else None,
         speech_end_ms=kept.speech_end_ms if is_new else None,
+        unsaid=list(outcome.unsaid) or None,
     )
 
 
