@@ -278,7 +278,8 @@ def name_missing(missing: Sequence[Program]) -> None:
 
 # --- commands ---
 
-PYTEST_FULL = ("--numprocesses=2", "--dist=worksteal")
+# One more than the smallest machine has cores: half of the time a test waits for other processes.
+PYTEST_FULL = ("--numprocesses=3", "--dist=worksteal")
 
 
 def checks() -> dict[str, list[str | Path]]:

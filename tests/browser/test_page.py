@@ -37,6 +37,19 @@ _LISTEN = """async (audio) => {
 }"""
 
 
+_SHOW = """async (results) => {
+    const { Transcript } = await import("/static/page/transcript.js");
+    const { ConversationView } = await import("/static/page/conversation.js");
+    const { exportTranscript } = await import("/static/page/exports.js");
+    const transcript = new Transcript();
+    new ConversationView(transcript, { onReplay() {} });
+    for (const result of results) {
+        transcript.result(result, { srcLang: "en", tgtLang: "pt", startMs: 0 }, { lateMs: null });
+    }
+    return exportTranscript(transcript.entries, "txt", { startedAt: new Date() }).text;
+}"""
+
+
 async def test_a_pair_that_no_node_serves_is_told(lonely_url: str, microphone: Callable[[Path], Path]):
     async with (
         chromium(microphone(COMMANDS.path)) as browser,
@@ -48,6 +61,23 @@ async def test_a_pair_that_no_node_serves_is_told(lonely_url: str, microphone: C
             "No translation node serves English to Portuguese at the moment."
         )
         await expect(rows(page, "missing").first).to_contain_text("No translation node")
+
+
+async def test_a_sentence_whose_end_no_node_could_translate_says_so(lonely_url: str):
+    """It is told with a later result as a rule, and shown where the words are missing."""
+    fields = {"text_asr": "a sentence", "text_translated": "uma frase", "tts_audio": ""}
+    results = [
+        {**fields, "utterance_index": index, **({"unsaid": unsaid} if unsaid else {})}
+        for index, unsaid in ((0, []), (1, []), (3, [1, 2]))
+    ]
+    async with chromium() as browser, open_page(browser, f"{lonely_url}/?from=en&to=pt&lang=en") as page:
+        text = await page.evaluate(_SHOW, results)
+
+        told = "The end of this sentence could not be translated"
+        await expect(rows(page, "result").nth(0)).not_to_contain_text(told)
+        await expect(rows(page, "result").nth(1)).to_contain_text(told)
+        await expect(rows(page, "result").nth(2)).to_contain_text(told)  # the one that it went with is not shown
+    assert text.count("uma frase […]") == 2
 
 
 async def test_a_refused_microphone_is_told(lonely_url: str):

@@ -115,6 +115,8 @@ class Conversation:
             self._keep_speech(utterance, outcome)
             for part in self._row(utterance, outcome):
                 self._console.wrapped(*part)
+            for index in outcome.unsaid or ():
+                self._console.note(f"utterance {index}: no node could translate its end")
         self._answered(utterance)
 
     def _row(self, utterance: Utterance, result: TranslationResult) -> list[tuple[str, str, str]]:
@@ -167,6 +169,7 @@ class Conversation:
             "tgt_lang": outcome.tgt_lang or self._order.tgt,
             "source": outcome.text_asr,
             "translation": outcome.text_translated,
+            "unsaid": outcome.unsaid or [],
             "spoken_at_ms": self.spoken_at_ms(utterance),
             "text_latency_ms": utterance.text_latency_ms,
             "audio_latency_ms": utterance.sound_latency_ms,

@@ -60,9 +60,7 @@ export class ConversationView {
       byId("heads").hidden = this.#scroller.dataset.mode === "room";
     }
     const wasDone = row.dataset.kind === "result";
-    if (!(wasDone && entry.kind === "result" && row.dataset.speech === String(entry.speech !== null))) {
-      this.#fill(row, entry);
-    }
+    if (!(wasDone && entry.kind === "result" && row.dataset.shown === shown(entry))) this.#fill(row, entry);
     row.dataset.sound = entry.sound;
     if (entry.kind === "result" && !wasDone) this.#announce(entry);
     if (this.#isFollowing) this.#toNewest();
@@ -71,7 +69,7 @@ export class ConversationView {
   #fill(row, entry) {
     row.dataset.kind = entry.kind;
     row.dataset.side = this.#sideOf(entry);
-    row.dataset.speech = String(entry.speech !== null);
+    row.dataset.shown = shown(entry);
     row.replaceChildren(...this.#head(entry), this.#source(entry), this.#translation(entry), this.#tools(entry));
   }
 
@@ -97,6 +95,11 @@ export class ConversationView {
     if (entry.kind === "result") {
       made.textContent = entry.translation;
       made.lang = entry.tgtLang;
+      if (entry.isCut) {
+        const cut = element("span", "cut", t("cut"));
+        cut.lang = document.documentElement.lang;
+        made.append(cut);
+      }
     } else if (entry.kind === "missing") {
       made.textContent = t(`missing.${entry.reason}`);
     } else if (entry.kind === "said") {
@@ -160,6 +163,11 @@ export class ConversationView {
 
 export function seconds(ms) {
   return t("late", { seconds: (ms / 1000).toFixed(1) });
+}
+
+// What of a result can change once it is there.
+function shown({ speech, isCut }) {
+  return `${speech !== null} ${isCut}`;
 }
 
 function explain({ lateMs, timings }) {

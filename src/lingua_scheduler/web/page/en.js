@@ -80,6 +80,7 @@ export const EN = {
   "late.latest": "Latency",
   translating: "Translating …",
   said: "Translated for the others",
+  cut: "The end of this sentence could not be translated",
   "missing.silence_detected": "Silence",
   "missing.no_speech": "No words were understood",
   "missing.merged": "Goes with the next sentence",

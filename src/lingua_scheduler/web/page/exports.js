@@ -23,9 +23,13 @@ function asText(entries) {
     const head = `[${clock(entry.startMs, ".").slice(0, 8)}]${entry.speaker ? ` ${entry.speaker}` : ""}`;
     if (entry.kind === "missing") return `${head} (${entry.reason})\n${entry.source}`.trimEnd();
     if (entry.kind === "said") return `${head}\n${entry.srcLang}: ${entry.source}`;
-    return `${head}\n${entry.srcLang}: ${entry.source}\n${entry.tgtLang}: ${entry.translation}`;
+    return `${head}\n${entry.srcLang}: ${entry.source}\n${entry.tgtLang}: ${translated(entry)}`;
   });
   return `${paragraphs.join("\n\n")}\n`;
+}
+
+function translated(entry) {
+  return entry.isCut ? `${entry.translation} […]` : entry.translation;
 }
 
 // Subtitles never overlap: one ends where the next begins.
@@ -34,7 +38,7 @@ function asSubtitles(entries) {
   const cues = shown.map((entry, at) => {
     const endMs = Math.max(entry.endMs ?? entry.startMs, entry.startMs + SHORTEST_MS);
     const until = Math.min(endMs, shown[at + 1]?.startMs ?? Infinity);
-    const lines = [entry.source, entry.translation].map((line) => line.replace(/\s*\n\s*/g, " "));
+    const lines = [entry.source, translated(entry)].map((line) => line.replace(/\s*\n\s*/g, " "));
     return `${at + 1}\n${clock(entry.startMs, ",")} --> ${clock(Math.max(until, entry.startMs + 1), ",")}\n${lines.join("\n")}\n`;
   });
   return cues.join("\n");
@@ -50,6 +54,7 @@ function asJson(entries, { startedAt }) {
     source: entry.source,
     translation: entry.translation,
     missing: entry.kind === "missing" ? entry.reason : null,
+    end_missing: entry.isCut,
     latency_ms: entry.lateMs === null ? null : Math.round(entry.lateMs),
     service_timings: entry.timings,
     quality: entry.quality,

@@ -70,6 +70,10 @@ export class Transcript extends EventTarget {
       sound: speech ? "waiting" : "none",
     });
     if (speech) this.#keepSpeech(entry);
+    for (const index of result.unsaid ?? []) {
+      // An utterance that went with this one has no entry of its own.
+      this.#change(this.#byKey.get(this.#key(index, about)) ?? entry, { isCut: true });
+    }
     return entry;
   }
 
@@ -121,6 +125,7 @@ export class Transcript extends EventTarget {
         source: "",
         stableChars: 0,
         translation: "",
+        isCut: false, // its end could not be translated
         startMs: about.startMs,
         endMs: null,
         lateMs: null,

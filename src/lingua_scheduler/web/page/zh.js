@@ -78,6 +78,7 @@ export const ZH = {
   "late.latest": "延迟",
   translating: "正在翻译……",
   said: "已为其他人翻译",
+  cut: "这句话的结尾未能翻译",
   "missing.silence_detected": "静音",
   "missing.no_speech": "没有听清内容",
   "missing.merged": "与下一句合并",
