@@ -5,7 +5,7 @@
 | R1 | audio acknowledged, or of a session that ended in order, is in a text, or its utterance was told as missing |
 | R2 | every utterance ends once; the client of a session that ended in order got exactly one answer for each |
 | R3 | a client gets answers in the order of utterances, but for those whose gap was announced |
-| R4 | no node ever has more slots taken than its capacity |
+| R4 | no node ever has more slots taken than its capacity; where Redis forgot slots, none is given beyond it |
 | R5 | when faults have ended, everybody finishes within the bound |
 | R6 | nobody ever keeps more than what the work at hand explains |
 | R7 | when nothing is going on, nothing is kept |

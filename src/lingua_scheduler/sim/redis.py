@@ -86,6 +86,8 @@ class SimRedis:
         self._last: dict[Process, tuple[int, int]] = {}
         self.broken: dict[Process, Callable[[str], None]] = {}
         """Who is told that its connection broke."""
+        self.has_forgotten = False
+        """Writes that were answered are lost."""
         self._servers = 0
         """That there were before this one."""
         self.data = self._empty()
@@ -95,6 +97,7 @@ class SimRedis:
         return EPOCH_MS + self.loop.now_ms + self.process.wall_offset_ms
 
     def flush(self) -> None:
+        self.has_forgotten = True
         self.data = self._empty()
         self.wake_readers()
 
@@ -103,6 +106,7 @@ class SimRedis:
 
     def fail_over(self, to: Data) -> None:
         """The replica takes over with what it has. Connections to the one before are gone."""
+        self.has_forgotten = True
         self.data = to
         self._servers += 1
         self.wake_readers(StoreError("connection lost", may_have_happened=False))

@@ -302,7 +302,8 @@ class World:
     def _sample(self) -> None:
         """What must hold at any time."""
         run = self.run
-        for node_id in self.redis.data.model.world.trails:
+        # Whose slot Redis forgot and gave away has two jobs for it, and Redis is told so; it gives no more then.
+        for node_id in () if self.redis.has_forgotten else self.redis.data.model.world.trails:
             self._look_at_slots(node_id)
         for instance in self.instances:
             if instance.process.is_alive:

@@ -472,28 +472,6 @@ def test_silence_does_not_replace_what_was_heard_before():
     assert isinstance(world.outcomes()[0], Translated)
 
 
-def test_what_a_kept_result_was_to_say_only_after_it_came_is_told_as_unsaid():
-    """Of two ends that the last attempts left only one was told: the kept result counted as saying the other."""
-    world = monologue(carry_wait_ms=1_500, retries_max=1)
-    request_next(world, 1, ms=10_000, reason=MAX)
-    world.select(A, 1)
-    request_next(world, 2)
-    world.select(A, 2)
-    world.error(A, 1)
-    world.again(B, 1)
-    world.conclude(A, 0, carried_ms=3_000)
-    world.result(A, 2, taken_over=[])
-    world.result(B, 1, carried_ms=3_000)
-    world.pass_ms(1_500)
-    world.finish(1)
-    world.again(C, 2)
-    world.lose(C)
-    world.finish(2)
-    outcome = world.outcomes()[2]
-    assert isinstance(outcome, Translated)
-    assert outcome.unsaid == (0, 1)
-
-
 def test_what_an_older_connection_of_a_node_has_is_not_with_the_newer_one():
     """Its session had not heard that the node was lost: the newer connection claimed slots for jobs it never had."""
     world = World()

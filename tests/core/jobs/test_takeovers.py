@@ -6,9 +6,23 @@ The simulation found what these tell (`tests/sim/test_seeds.py`); `test_properti
 from typing import Any
 
 from lingua_scheduler.core.jobs import events as ev
-from lingua_scheduler.core.utterance import Missing, Tail
+from lingua_scheduler.core.utterance import Missing, Tail, Translated
 from lingua_scheduler.protocol.node import TakenOver
-from tests.core.jobs.support import ES, MANUAL, TIMEOUT, A, B, World, job_id, monologue, request_next, samples, spec
+from tests.core.jobs.support import (
+    ES,
+    MANUAL,
+    MAX,
+    TIMEOUT,
+    A,
+    B,
+    C,
+    World,
+    job_id,
+    monologue,
+    request_next,
+    samples,
+    spec,
+)
 
 
 def took(index: int, ms: int) -> dict[str, Any]:
@@ -167,3 +181,25 @@ def test_an_adopted_job_that_was_never_sent_loses_what_another_said():
     assert world.one(ev.SendAssign).audio == samples(10_000, 12_000)
     world.conclude(B, 1, **NOTHING)
     assert world.machine.is_idle
+
+
+def test_what_a_kept_result_was_to_say_only_after_it_came_is_told_as_unsaid():
+    """Of two ends that the last attempts left only one was told: the kept result counted as saying the other."""
+    world = monologue(carry_wait_ms=1_500, retries_max=1)
+    request_next(world, 1, ms=10_000, reason=MAX)
+    world.select(A, 1)
+    request_next(world, 2)
+    world.select(A, 2)
+    world.error(A, 1)
+    world.again(B, 1)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.result(A, 2, taken_over=[])
+    world.result(B, 1, carried_ms=3_000)
+    world.pass_ms(1_500)
+    world.finish(1)
+    world.again(C, 2)
+    world.lose(C)
+    world.finish(2)
+    outcome = world.outcomes()[2]
+    assert isinstance(outcome, Translated)
+    assert outcome.unsaid == (0, 1)
