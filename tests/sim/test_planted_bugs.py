@@ -1,8 +1,10 @@
 """Each checker catches a bug that was planted for it: production code with one thought forgotten."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from lingua_scheduler.core.jobs import takeovers
@@ -14,6 +16,7 @@ from lingua_scheduler.core.session.events import Send
 from lingua_scheduler.core.session.intake import Intake
 from lingua_scheduler.core.session.listening import Listening
 from lingua_scheduler.core.session.ordering import ResultOrder, Slot
+from lingua_scheduler.core.utterance import Outcome, Translated
 from lingua_scheduler.protocol.ids import NodeId
 from lingua_scheduler.protocol.messages import AudioAck
 from lingua_scheduler.protocol.node import JobResult
@@ -31,6 +34,7 @@ SEEDS = 200
 CALM = Size(faults=(), minutes=1.0)
 DYING = Size(faults=("kill_instance",), minutes=1.5)
 REPEATING = Size(faults=("repeat_client",), minutes=1.5)
+TWO_WAY = Size(faults=(), minutes=1.0, two_way=1.0)
 LOSSY = Size(faults=("redis_lossy", "kill_instance", "cut_node"), minutes=1.5, fault_every_ms=4_000)
 
 
@@ -137,6 +141,19 @@ def _hear_repeated_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Listening, "_is_new", is_new)
 
 
+def _believe_in_one_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two who speak in turn the languages that the session was opened with are told, not what the node heard."""
+    conclude = Backlog.conclude
+
+    def one_way(self: Backlog, slot: Slot, outcome: Outcome, now_ms: int, out: list[Any]) -> None:
+        if isinstance(outcome, Translated):
+            heard = msgspec.structs.replace(outcome.result, src_lang=slot.utterance.speaker.src_lang, tgt_lang=None)
+            outcome = replace(outcome, result=heard)
+        conclude(self, slot, outcome, now_ms, out)
+
+    monkeypatch.setattr(Backlog, "conclude", one_way)
+
+
 BUGS: dict[str, tuple[Plant, Size, str]] = {
     "audio is lost": (_lose_every_fifth_chunk, CALM, "R1"),
     "a result is sent twice": (_conclude_twice, CALM, "R2"),
@@ -149,8 +166,12 @@ BUGS: dict[str, tuple[Plant, Size, str]] = {
     "results come in any order": (_deliver_as_they_come, CALM, "R3"),
     "audio is acknowledged too early": (_acknowledge_too_early, DYING, "R1"),
     "repeated chunks are heard twice": (_hear_repeated_chunks, REPEATING, "R2"),
+    "two who speak in turn have one direction": (_believe_in_one_direction, TWO_WAY, "R0"),
     "what results contain is not heeded": (_believe_what_was_expected, LOSSY, "R2"),
 }
+
+TRY_FIRST = {"what results contain is not heeded": 168}
+"""Where a search from the first seed takes a minute."""
 
 
 def _breaks(seed: int, size: Size, rule: str) -> bool:
@@ -161,7 +182,8 @@ def _breaks(seed: int, size: Size, rule: str) -> bool:
 def test_a_planted_bug_is_found(bug: str):
     """A seed counts that breaks the rule with the bug and keeps it without."""
     plant, size, rule = BUGS[bug]
-    for seed in range(SEEDS):
+    begin = TRY_FIRST.get(bug, 0)
+    for seed in (*range(begin, SEEDS), *range(begin)):
         with pytest.MonkeyPatch.context() as planted:
             plant(planted)
             is_found = _breaks(seed, size, rule)

@@ -51,6 +51,9 @@ def add_parser(commands: Commands) -> None:
         metavar="LIST",
         help="all, first, none, or names with commas (see docs/simulation.md)",
     )
+    parser.add_argument(
+        "--two-way", type=_part, default=0.25, metavar="P", help="the share of sessions of two speakers (default 0.25)"
+    )
     parser.add_argument("--no-checks", action="store_true", help="leave out the machines' own invariants: faster")
     parser.add_argument("--explain", action="store_true", help="tell the story of every seed, broken or not")
     parser.add_argument("--shrink", action="store_true", help="make the plan of the first violation small")
@@ -72,12 +75,19 @@ def _million(text: str) -> int:
     return number
 
 
-def _share(text: str) -> float:
+def _part(text: str) -> float:
     try:
-        share = float(text)
+        part = float(text)
     except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
+        part = -1.0
+    if not 0 <= part <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return part
+
+
+def _share(text: str) -> float:
+    share = _part(text)
+    if share in (0, 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return share
 
@@ -210,6 +220,7 @@ def _size(args: argparse.Namespace) -> "Size":
         instances=args.instances,
         minutes=args.minutes if args.minutes is not None else 3.0,
         faults=faults,
+        two_way=args.two_way,
     )
 
 

@@ -235,3 +235,10 @@ class Agent:
         self._heartbeat()
         self.later(HEARTBEAT_MS, self._beat, self._dials)
         self.later(TICK_MS, self._tick, self._dials)
+
+
+def spoken(assign: wire.JobAssign, packets: list[speech.Packet]) -> tuple[str, str]:
+    """From which language to which a node translates what it has heard."""
+    if assign.mode != "two_way_auto" or assign.lang_a is None or assign.lang_b is None:
+        return assign.src_lang, assign.tgt_lang
+    return speech.direction(assign.lang_a, assign.lang_b, packets)

@@ -9,7 +9,7 @@ a lost connection and then still knows everything, unless its process died. What
 from lingua_scheduler.protocol import codec
 from lingua_scheduler.protocol import node as wire
 from lingua_scheduler.sim import speech
-from lingua_scheduler.sim.agent import Agent, Surroundings
+from lingua_scheduler.sim.agent import Agent, Surroundings, spoken
 from lingua_scheduler.sim.plan import NodePlan
 
 SHORT_MS = 1_000
@@ -82,6 +82,7 @@ class LegacyWorker(Agent):
     ) -> None:
         if self.end is None or not self.is_registered:
             return
+        src_lang, tgt_lang = spoken(assign, list(speech.read(text)))
         result = wire.JobResult(
             job_id=assign.job_id,
             attempt_id=assign.attempt_id,
@@ -90,8 +91,10 @@ class LegacyWorker(Agent):
             utterance_index=assign.utterance_index,
             success=error is None,
             trace_id=assign.trace_id,
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
             text_asr=text,
-            text_translated=f"[{assign.tgt_lang}] {text}" if text else "",
+            text_translated=f"[{tgt_lang}] {text}" if text else "",
             extra=extra,
             error=error,
         )

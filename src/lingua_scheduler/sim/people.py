@@ -133,6 +133,9 @@ class Speaker:
             audio_format="opus",
             sample_rate=16_000,
             binary=plan.protocol == "1.1",
+            mode="two_way_auto" if plan.two_way else None,
+            lang_a=plan.src if plan.two_way else None,
+            lang_b=plan.tgt if plan.two_way else None,
         )
         self._machine = ClientMachine(init, Limits(), self._rng, self._clock.epoch_ms())
         self._driver = Driver(self._machine, self._perform, ev.TimeReached(), self._timers, self._clock, self._crashed)
@@ -186,6 +189,7 @@ class Speaker:
                 )
                 for index in event.unsaid or ():
                     self._history.note("lacks", self.name, session, index)
+                self._look_at_direction(event)
             case wire.MissingResult():
                 self._history.note("missing", self.name, session, event.utterance_index, event.result_seq, event.reason)
             case wire.ErrorMessage():
@@ -194,6 +198,15 @@ class Speaker:
                 self._history.note(type(event).__name__.lower(), self.name, session)
             case _:
                 pass
+
+    def _look_at_direction(self, result: wire.TranslationResult) -> None:
+        pair = self.plan.src, self.plan.tgt
+        told = result.src_lang, result.tgt_lang  # absent for protocol 1.0
+        wanted = speech.direction(*pair, list(speech.read(result.text_asr))) if self.plan.two_way else pair
+        if self.plan.protocol == "1.1" and result.text_asr and told != wanted:
+            self._history.note(
+                "bug", self.name, f"a result from {told[0]} to {told[1]}, not {wanted[0]} to {wanted[1]}"
+            )
 
     def _on_end(self, effect: ev.End) -> None:
         assert self._machine is not None

@@ -50,6 +50,7 @@ class SpeakerPlan:
     tgt: str
     turns: tuple[Turn, ...]
     two_way: bool = False
+    """Now the one language is spoken, now the other; the node tells which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ class Size:
     """On average, while there are faults."""
     turn_every_ms: int = 7_000
     chunk_packets: int = 4
+    two_way: float = 0.0
+    """The share of speakers that are two with one device."""
 
 
 LANGUAGES = ("en", "es", "pt")
@@ -151,7 +154,7 @@ def _speaker(rng: Random, number: int, size: Size, duration_ms: int, has_poison:
         pause_ms = rng.randint(300, 2_000) if rng.random() < 0.5 else rng.randint(2_000, 2 * size.turn_every_ms)
         at_ms = turn.ends_ms + pause_ms
     protocol: Literal["1.0", "1.1"] = "1.0" if rng.random() < 0.3 else "1.1"
-    return SpeakerPlan(number, protocol, src, tgt, tuple(turns))
+    return SpeakerPlan(number, protocol, src, tgt, tuple(turns), two_way=rng.random() < size.two_way)
 
 
 def _node(rng: Random, number: int, legacy: float, *, is_skewed: bool) -> NodePlan:

@@ -17,6 +17,9 @@ _PACKET = Struct(f">{len(_HEAD)}sHI")
 _FIELDS = Struct(f">{len(_HEAD)}xHI")
 _RANGE = re.compile(r"(\d+):(\d+)-(\d+)")
 
+TURN_PACKETS = 100
+"""Six seconds: a long turn changes its language in the middle, as it may where people fall into each other's words."""
+
 Packet = tuple[int, int]
 """Speaker and number."""
 
@@ -55,3 +58,9 @@ def read(text: str) -> Iterator[Packet]:
     for speaker, first, last in _RANGE.findall(text):
         for number in range(int(first), int(last) + 1):
             yield int(speaker), number
+
+
+def direction(lang_a: str, lang_b: str, packets: list[Packet]) -> tuple[str, str]:
+    """From which language to which, where two speak with one device: they take turns of `TURN_PACKETS`."""
+    is_back = bool(packets) and packets[0][1] // TURN_PACKETS % 2 == 1
+    return (lang_b, lang_a) if is_back else (lang_a, lang_b)

@@ -20,7 +20,7 @@ from lingua_scheduler.protocol import node as wire
 from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.sim import speech
-from lingua_scheduler.sim.agent import Agent, Surroundings
+from lingua_scheduler.sim.agent import Agent, Surroundings, spoken
 from lingua_scheduler.sim.plan import NodePlan
 from lingua_scheduler.sim.wire import Ping
 
@@ -285,9 +285,12 @@ class Worker(Agent):
         text = speech.write(packets)
         carried_ms = effect.carried_ms or None
         extra = None if text else {"reason": "ASR_EMPTY"}
+        src_lang, tgt_lang = spoken(run.assign, packets)
+        taken = [wire.TakenOver(job_id=one.job, ms=one.ms) for one in effect.taken]
         self._result(
-            run, text_asr=text, text_translated=f"[{run.assign.tgt_lang}] {text}" if text else "", extra=extra,
-            carried_ms=carried_ms, taken_over=[wire.TakenOver(job_id=one.job, ms=one.ms) for one in effect.taken],
+            run, src_lang=src_lang, tgt_lang=tgt_lang, text_asr=text,
+            text_translated=f"[{tgt_lang}] {text}" if text else "", extra=extra, carried_ms=carried_ms,
+            taken_over=taken,
         )  # fmt: skip
         lane.driver.post(au.JobReported(effect.job))
 
