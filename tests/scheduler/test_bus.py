@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from lingua_scheduler.protocol import bus as wire
-from lingua_scheduler.protocol.ids import InstanceId
+from lingua_scheduler.protocol.ids import InstanceId, JobId
 from lingua_scheduler.protocol.messages import TranslationResult
 from lingua_scheduler.protocol.node import NodeControl
 from lingua_scheduler.scheduler.app import Scheduler
@@ -109,6 +109,62 @@ async def test_a_peer_that_died_while_redis_was_away_is_missed_when_it_had_time_
         assert await bus.keep({me}) == {late}, "who was seen since is missed at once"
 
 
+async def test_what_redis_lost_on_its_way_to_a_node_is_sent_again_and_nothing_else_is(redis: EmbeddedRedis):
+    """A node of protocol 1 acknowledges nothing: that it never had the job came out when the lease ended."""
+    async with (
+        Scheduler.start(QUICK, redis.url) as here,
+        Scheduler.start(QUICK, redis.url) as there,
+        Peers.of(here.url) as clients,
+        Peers.of(there.url, there.context.store) as nodes,
+    ):
+        node, client = await nodes.node(), await clients.client()
+        await node.register("far", capacity=4, protocol_version=None)
+        await client.open()
+        await client.speak(400)
+        arrived = await node.take_job()
+        bus, inbox = there.upkeep.bus, there.context.store.keys.inbox(there.context.instance_id)
+        await wait_until(lambda: _is_empty(there, inbox), "the delivered entry to be deleted")
+        assert bus._reading is not None
+        bus._reading.cancel()
+        await client.speak(400)
+        await wait_until(lambda: _is_full(there, inbox), "the second assignment to be on its way")
+        await there.context.store.client.call("XTRIM", inbox, "MAXLEN", "0")
+        bus.start()
+
+        here.context.health.failed("test")
+
+        again = await node.take_job()
+        assert (again.utterance_index, again.attempt_id) == (1, 2)
+        for job in (arrived, again):
+            await node.answer(job)
+        heard = [await client.wait_for(TranslationResult) for _ in range(2)]
+        assert [one.utterance_index for one in heard] == [0, 1]
+
+
+async def test_a_job_whose_answer_redis_lost_is_done_again_elsewhere(redis: EmbeddedRedis):
+    async with (
+        Scheduler.start(QUICK, redis.url) as here,
+        Scheduler.start(QUICK, redis.url) as there,
+        Peers.of(here.url) as clients,
+        Peers.of(there.url, there.context.store) as nodes,
+    ):
+        node, client = await nodes.node(), await clients.client()
+        await node.register("far", protocol_version=None)
+        await client.open()
+        await client.speak(400)
+        first = await node.take_job()
+        other = await nodes.node()
+        await other.register("another", protocol_version=None)
+        there.upkeep.bus.answered(JobId(first.job_id), first.attempt_id)  # and what it said never arrived
+
+        here.context.health.failed("test")
+
+        again = await other.take_job()
+        assert (again.job_id, again.attempt_id) == (first.job_id, 2)
+        await other.answer(again)
+        assert (await client.wait_for(TranslationResult)).utterance_index == 0
+
+
 async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):
     async with (
         Scheduler.start(QUICK, redis.url) as here,
@@ -140,6 +196,10 @@ async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone
 
 async def _is_empty(scheduler: Scheduler, key: str) -> bool:
     return await scheduler.context.store.client.call("XLEN", key) == 0
+
+
+async def _is_full(scheduler: Scheduler, key: str) -> bool:
+    return not await _is_empty(scheduler, key)
 
 
 async def test_an_idle_instance_costs_redis_fewer_than_five_commands_a_second(redis: EmbeddedRedis):

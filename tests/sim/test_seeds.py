@@ -77,6 +77,12 @@ SHORT_STORIES = {
 """The same of two minutes, with every fault."""
 
 
+HARSH_STORIES = {
+    "an assignment was lost in an inbox, and its utterance counted as swallowed by a node that never had it": 63066,
+}
+"""The same of three minutes, with more than twice the faults."""
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_rule_breaks(group: str):
     told: list[str] = []
@@ -97,4 +103,10 @@ def test_what_a_seed_once_found_stays_mended(story: str):
 @pytest.mark.parametrize("story", SHORT_STORIES)
 def test_what_a_short_seed_once_found_stays_mended(story: str):
     verdict = judge(make_plan(SHORT_STORIES[story], Size(minutes=2)))
+    assert not verdict.violations, "\n".join(map(str, verdict.violations))
+
+
+@pytest.mark.parametrize("story", HARSH_STORIES)
+def test_what_many_faults_once_found_stays_mended(story: str):
+    verdict = judge(make_plan(HARSH_STORIES[story], Size(fault_every_ms=4_000)))
     assert not verdict.violations, "\n".join(map(str, verdict.violations))

@@ -74,6 +74,15 @@ class AssignFailed(Bus, tag="assign_failed", frozen=True, kw_only=True):
     """The node is not to blame and has heard nothing of the job."""
 
 
+class AskJobs(Bus, tag="ask_jobs", frozen=True, kw_only=True):
+    """From a job's owner, once Redis is back: say `AssignFailed` of those that your node does not have (any more)."""
+
+    owner: str
+    node_id: str
+    jobs: list[tuple[str, int]]
+    """With their attempts."""
+
+
 class NodeGone(Bus, tag="node_gone", frozen=True, kw_only=True):
     """To everybody with jobs on a node: it was lost."""
 
@@ -132,8 +141,8 @@ class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
 RoomMessage = RoomChanged | RoomLine | RoomSignal
 Signal = WebrtcOffer | WebrtcAnswer | WebrtcIce
 BusMessage = (
-    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | NodeGone | DrainNode | SlotFreed
-    | RoomChanged | RoomLine | RoomSignal
+    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | AskJobs | NodeGone | DrainNode
+    | SlotFreed | RoomChanged | RoomLine | RoomSignal
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

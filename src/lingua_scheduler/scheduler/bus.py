@@ -6,7 +6,7 @@ late, changes nothing.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -27,6 +27,8 @@ _log = get_logger("scheduler.bus")
 
 REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
+ANSWERED_KEPT = 1_000
+"""Attempts on nodes here that were answered last: more than owners may ask about before they have heard of it."""
 RETRY_S = 0.5
 REDELIVER_ROUNDS = 2
 ORPHAN_ROUNDS = 4
@@ -86,7 +88,7 @@ class RemoteOwner:
             self._bus.local.refuse(node_id, report)
             return
         if isinstance(report, JobResult | JobReject):
-            self._bus.forget_job(JobId(report.job_id))
+            self._bus.answered(JobId(report.job_id), report.attempt_id)
         gone = self.instance_id
         if isinstance(report, JobResult):
             failed: Failed = lambda _: self._bus.local.orphan_for(node_id, report, gone)  # noqa: E731
@@ -123,6 +125,7 @@ class Bus:
         self._inbox = inbox
         self._owners: dict[InstanceId, RemoteOwner] = {}
         self._remote_jobs: OrderedDict[JobId, RemoteJob] = OrderedDict()
+        self._answered = deque[tuple[JobId, int]](maxlen=ANSWERED_KEPT)
         self._idle = asyncio.Event()
         self._idle.set()
         self._reading: asyncio.Task[None] | None = None
@@ -174,6 +177,11 @@ class Bus:
         self._remote_jobs.pop(job_id, None)
         if not self._remote_jobs:
             self._idle.set()
+
+    def answered(self, job_id: JobId, attempt: int) -> None:
+        """By its node; whether its owner has heard of it only that one knows."""
+        self.forget_job(job_id)
+        self._answered.append((job_id, attempt))
 
     def forget_jobs_on(self, node_id: NodeId) -> None:
         """The node is lost, and its jobs with it."""
@@ -405,6 +413,8 @@ class Bus:
                 local.report_for(message)
             case wire.AssignFailed():
                 local.assign_failed_for(message)
+            case wire.AskJobs():
+                self._on_asked(message)
             case wire.NodeGone():
                 local.node_gone_for(message)
             case wire.DrainNode():
@@ -436,3 +446,13 @@ class Bus:
             return
         refusal = wire.AssignFailed(node_id=message.node_id, job_id=job_id, attempt_id=message.assign.attempt_id)
         self.publish(owner.instance_id, refusal)
+
+    def _on_asked(self, message: wire.AskJobs) -> None:
+        """The assignment was lost on its way, or the answer was: that one was published before this."""
+        for job_id, attempt in ((JobId(one), attempt) for one, attempt in message.jobs):
+            remote = self._remote_jobs.get(job_id)
+            if remote is not None and remote.attempt == attempt:
+                continue
+            is_unsent = (job_id, attempt) not in self._answered
+            refusal = wire.AssignFailed(node_id=message.node_id, job_id=job_id, attempt_id=attempt, is_unsent=is_unsent)
+            self.publish_in_turn(InstanceId(message.owner), refusal, of=message.node_id)

@@ -1,6 +1,6 @@
 """Which way a message to a node, or about a job, must go: to a connection here, or through a peer's inbox."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.node.events import JobReport
@@ -64,6 +64,17 @@ class Routes:
     def unsent(self, job_id: JobId, attempt: int, node_id: NodeId) -> None:
         """An attempt that was placed here and not sent before the session went to another instance."""
         self._orphans.unsent(wire.AssignFailed(node_id=node_id, job_id=job_id, attempt_id=attempt, is_unsent=True))
+
+    def store_returned(self) -> None:
+        """Redis may have lost what was on its way to nodes of others, and what these have said of it: ask them."""
+        asked: defaultdict[tuple[InstanceId, NodeId], list[tuple[str, int]]] = defaultdict(list)
+        for actor in self.sessions.all():
+            for node, job_id, attempt in actor.sent_jobs():
+                if node.instance_id != self._me:
+                    asked[node.instance_id, node.node_id].append((job_id, attempt))
+        for (instance_id, node_id), jobs in asked.items():
+            message = wire.AskJobs(owner=self._me, node_id=node_id, jobs=jobs)
+            self._bus.publish_in_turn(instance_id, message, of=node_id)  # behind the assignments themselves
 
     def count_outcome(self, node_id: NodeId, is_good: bool) -> None:
         place = self._places.get(node_id, self._me)

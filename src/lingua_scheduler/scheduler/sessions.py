@@ -224,6 +224,9 @@ class SessionActor:
     def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
         return self._jobs_machine.book.jobs_on(node_id, since_epoch)
 
+    def sent_jobs(self) -> list[tuple[job.NodeTraits, JobId, int]]:
+        return [] if self.is_replaced else self._jobs_machine.book.sent()
+
     def _perform_session(self, effect: session.SessionEffect) -> None:
         match effect:
             case session.Send(message):

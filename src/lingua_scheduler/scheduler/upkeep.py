@@ -202,5 +202,6 @@ class Upkeep:
         self._sessions.store_changed(is_up)
         if is_up:
             self._sessions.rooms.store_returned()
+            self._fleet.routes.store_returned()
             for connection in self._nodes.connections():
                 connection.driver.post(node.StoreReturned())

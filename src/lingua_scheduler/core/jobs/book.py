@@ -129,6 +129,11 @@ class Book:
             if one.node is not None and one.node.node_id == node_id and one.node.epoch >= since_epoch
         ]
 
+    def sent(self) -> list[tuple[NodeTraits, JobId, int]]:
+        """Jobs that a node has been sent and not answered, with their attempts."""
+        there = [one for one in self.jobs.values() if one.phase in SENT]
+        return [(one.node, one.job_id, one.attempt) for one in there if one.node is not None]
+
     def kept_on(self, node: NodeTraits) -> list[JobId]:
         """Jobs that the node works on or has finished, and whose audio it is counted on to say."""
         here = [one for one in self.jobs.values() if is_same_connection(one.node, node)]
