@@ -12,6 +12,7 @@ from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.machine import JobsMachine
 from lingua_scheduler.core.jobs.phases import Phase
+from lingua_scheduler.core.jobs.reports import job_event
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.session.machine import SessionMachine
@@ -20,7 +21,7 @@ from lingua_scheduler.protocol import kept
 from lingua_scheduler.protocol.errors import HINTS, ErrorCode, PeerError
 from lingua_scheduler.protocol.ids import JobId, NodeId, SessionId
 from lingua_scheduler.protocol.messages import ErrorMessage, ServerMessage, SessionInitAck
-from lingua_scheduler.protocol.node import JobAck, JobHeld, JobReject, JobResult, JobStarted, NodeAsrPartial
+from lingua_scheduler.protocol.node import JobResult
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.runtime.ids import new_resume_token
 from lingua_scheduler.runtime.logs import get_logger
@@ -225,7 +226,7 @@ class SessionActor:
         return self._jobs_machine.book.jobs_on(node_id, since_epoch)
 
     def sent_jobs(self) -> list[tuple[job.NodeTraits, JobId, int]]:
-        return [] if self.is_replaced else self._jobs_machine.book.sent()
+        return self._jobs_machine.book.sent()
 
     def _perform_session(self, effect: session.SessionEffect) -> None:
         match effect:
@@ -323,24 +324,6 @@ class SessionActor:
             self.client.send(ErrorMessage(code=ErrorCode.INTERNAL_ERROR, message=hint))
         if not self.is_ended:
             self._end("internal_error")
-
-
-def job_event(node_id: NodeId, report: JobReport) -> job.JobEvent:
-    """What a node's report means to the job machine; `node_id` is the connection's, not the message's."""
-    job_id = JobId(report.job_id)
-    match report:
-        case JobResult():
-            return job.ResultArrived(report, node_id)
-        case JobAck():
-            return job.NodeAccepted(job_id, report.attempt_id, node_id)
-        case JobStarted():
-            return job.NodeStarted(job_id, report.attempt_id, node_id)
-        case JobHeld():
-            return job.NodeHeld(job_id, report.attempt_id, node_id, report.deadline_ms)
-        case JobReject():
-            return job.NodeRejected(job_id, report.attempt_id, node_id, report.code, report.retry_after_ms or 0)
-        case NodeAsrPartial():
-            return job.NodePartial(job_id, node_id, report.text, report.is_final, report.stable_chars)
 
 
 def _blame(outcome: Outcome) -> dict[str, str]:
