@@ -77,6 +77,10 @@ async def test_a_sentence_whose_end_no_node_could_translate_says_so(lonely_url: 
         await expect(rows(page, "result").nth(0)).not_to_contain_text(told)
         await expect(rows(page, "result").nth(1)).to_contain_text(told)
         await expect(rows(page, "result").nth(2)).to_contain_text(told)  # the one that it went with is not shown
+        await page.reload()
+        await page.evaluate(_SHOW, [*results, {**fields, "utterance_index": 4, "said_late": [1]}])
+        await expect(rows(page, "result").nth(2)).to_contain_text(told)
+        await expect(rows(page, "result").nth(1)).not_to_contain_text(told)
     assert text.count("uma frase […]") == 2
 
 

@@ -19,7 +19,7 @@ from lingua_scheduler.store.embedded import EmbeddedRedis
 from lingua_scheduler.store.errors import StoreError
 from lingua_scheduler.store.streams import Entry
 from tests.scheduler.conftest import QUICK, changed
-from tests.support.peers import Peers
+from tests.support.peers import ClientPeer, Peers
 from tests.support.waiting import wait_until
 
 POISON = b"not a message"
@@ -44,6 +44,18 @@ async def monitored(redis: EmbeddedRedis) -> AsyncGenerator[list[bytes]]:
         yield lines
         reading.cancel()
     writer.close()
+
+
+@asynccontextmanager
+async def apart(redis: EmbeddedRedis) -> AsyncGenerator[tuple[Scheduler, Scheduler, ClientPeer, Peers]]:
+    """A client's instance and another one for nodes, the client, and those who make nodes."""
+    async with (
+        Scheduler.start(QUICK, redis.url) as here,
+        Scheduler.start(QUICK, redis.url) as there,
+        Peers.of(here.url) as clients,
+        Peers.of(there.url, there.context.store) as nodes,
+    ):
+        yield here, there, await clients.client(), nodes
 
 
 async def test_a_message_that_cannot_be_read_stops_no_other_and_ends_as_a_dead_letter(redis: EmbeddedRedis):
@@ -111,13 +123,8 @@ async def test_a_peer_that_died_while_redis_was_away_is_missed_when_it_had_time_
 
 async def test_what_redis_lost_on_its_way_to_a_node_is_sent_again_and_nothing_else_is(redis: EmbeddedRedis):
     """A node of protocol 1 acknowledges nothing: that it never had the job came out when the lease ended."""
-    async with (
-        Scheduler.start(QUICK, redis.url) as here,
-        Scheduler.start(QUICK, redis.url) as there,
-        Peers.of(here.url) as clients,
-        Peers.of(there.url, there.context.store) as nodes,
-    ):
-        node, client = await nodes.node(), await clients.client()
+    async with apart(redis) as (here, there, client, nodes):
+        node = await nodes.node()
         await node.register("far", capacity=4, protocol_version=None)
         await client.open()
         await client.speak(400)
@@ -142,20 +149,23 @@ async def test_what_redis_lost_on_its_way_to_a_node_is_sent_again_and_nothing_el
 
 
 async def test_a_job_whose_answer_redis_lost_is_done_again_elsewhere(redis: EmbeddedRedis):
-    async with (
-        Scheduler.start(QUICK, redis.url) as here,
-        Scheduler.start(QUICK, redis.url) as there,
-        Peers.of(here.url) as clients,
-        Peers.of(there.url, there.context.store) as nodes,
-    ):
-        node, client = await nodes.node(), await clients.client()
+    """And not by the node that answered: one of protocol 1 takes each utterance once."""
+    async with apart(redis) as (here, _there, client, nodes):
+        node = await nodes.node()
         await node.register("far", protocol_version=None)
         await client.open()
         await client.speak(400)
         first = await node.take_job()
         other = await nodes.node()
         await other.register("another", protocol_version=None)
-        there.upkeep.bus.answered(JobId(first.job_id), first.attempt_id)  # and what it said never arrived
+        reading = here.upkeep.bus._reading
+        assert reading is not None
+        reading.cancel()
+        inbox = here.context.store.keys.inbox(here.context.instance_id)
+        await node.answer(first)
+        await wait_until(lambda: _is_full(here, inbox), "the answer to be on its way")
+        await here.context.store.client.call("XTRIM", inbox, "MAXLEN", "0")
+        here.upkeep.bus.start()
 
         here.context.health.failed("test")
 
@@ -165,14 +175,78 @@ async def test_a_job_whose_answer_redis_lost_is_done_again_elsewhere(redis: Embe
         assert (await client.wait_for(TranslationResult)).utterance_index == 0
 
 
-async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):
+async def test_an_assignment_that_comes_twice_is_given_to_its_node_once(redis: EmbeddedRedis):
+    async with apart(redis) as (here, there, client, nodes):
+        node = await nodes.node()
+        await node.register("far", protocol_version=None)
+        await client.open()
+        for index in range(2):
+            await client.speak(400)
+            job = await node.take_job()
+            assert job.utterance_index == index
+            await node.answer(job)
+            await client.wait_for(TranslationResult)
+            (picture,) = await there.context.store.nodes.snapshot()
+            owner = here.context.instance_id
+            there.upkeep.bus._handle(
+                wire.AssignJob(owner=owner, node_id="far", epoch=picture.epoch, assign=job, audio=bytes(8))
+            )
+        assert there.upkeep.bus.remote_jobs == 0
+
+
+async def test_a_late_word_of_a_lost_connection_leaves_the_jobs_of_the_newer_one(redis: EmbeddedRedis):
+    """They were forgotten with the older one's, and what the node said of them was refused."""
+    async with apart(redis) as (_here, there, client, nodes):
+        node = await nodes.node()
+        await node.register("far")
+        await client.open()
+        await client.speak(400)
+        job = await node.take_job()
+        epoch = (await there.context.store.nodes.snapshot())[0].epoch
+
+        there.upkeep.bus._handle(wire.NodeGone(node_id="far", epoch=epoch - 1, cause="closed"))
+
+        await node.answer(job)
+        assert (await client.wait_for(TranslationResult)).utterance_index == 0
+        await client.speak(400)
+        last = await node.take_job()
+        assert (last.utterance_index, last.attempt_id) == (1, 1)
+        await node.ws.close()  # whose loss still concerns those who have jobs there
+        other = await nodes.node()
+        await other.register("another")
+        again = await other.take_job()
+        assert (again.job_id, again.attempt_id) == (last.job_id, 2)
+
+
+async def test_what_a_node_has_swallowed_takes_no_slot_again(redis: EmbeddedRedis):
+    """Its instance was never told, and claimed a slot for it after each break."""
     async with (
         Scheduler.start(QUICK, redis.url) as here,
         Scheduler.start(QUICK, redis.url) as there,
         Peers.of(here.url) as clients,
         Peers.of(there.url, there.context.store) as nodes,
     ):
-        node, client = await nodes.node(), await clients.client()
+        node, client, store = await nodes.node(), await clients.client(), there.context.store
+        await node.register("old", protocol_version=None)
+        await client.open()
+        await client.speak(400, is_final=False)
+        swallowed = await node.take_job()
+        await client.speak(400)
+        await node.answer(await node.take_job())
+        await client.wait_for(TranslationResult)
+        await wait_until(lambda: there.upkeep.bus.remote_jobs == 0, "its instance to forget it")
+        await store.client.call("DEL", store.keys.job(JobId(swallowed.job_id)))
+        there.context.health.failed("test")
+        await wait_until(lambda: there.context.health.is_up, "Redis to be back")
+        await node.heartbeat()
+        await client.speak(400)
+        await node.take_job()
+        assert [one.reserved for one in await store.nodes.snapshot()] == [1]
+
+
+async def test_the_audio_of_a_remote_job_crosses_redis_once_as_it_is_and_is_gone_when_delivered(redis: EmbeddedRedis):
+    async with apart(redis) as (_here, there, client, nodes):
+        node = await nodes.node()
         await node.register("far")
         await client.open()
         async with monitored(redis) as commands:

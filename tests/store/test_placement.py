@@ -324,6 +324,21 @@ async def test_asking_again_for_a_placed_attempt_answers_the_same(stores: Store)
     assert sum(node.reserved for node in await stores.nodes.snapshot()) == 1
 
 
+async def test_a_choice_whose_slot_is_gone_is_made_anew(stores: Store):
+    """Its node was lost before the owner heard of it: asked again, Redis named the node, and no slot was taken."""
+    first = await join(stores, "n", capacity=1)
+    assert isinstance(await stores.jobs.select(request("a")), Selected)
+    await stores.nodes.offline(NodeId("n"), first.epoch)
+    await join(stores, "n", capacity=1)
+    again = await stores.jobs.select(request("a"))
+    assert isinstance(again, Selected)
+    assert (again.attempt, again.why) == (1, "only")
+    assert isinstance(await stores.jobs.select(request("b", wait_ms=0)), Unplaced)
+    repeated = await stores.jobs.select(request("a"))
+    assert isinstance(repeated, Selected)
+    assert repeated.why == "repeat"
+
+
 async def test_a_job_is_created_once_per_key(stores: Store):
     await join(stores, "n")
     await stores.jobs.select(request("first", job_key="same"))

@@ -115,8 +115,8 @@ class Conversation:
             self._keep_speech(utterance, outcome)
             for part in self._row(utterance, outcome):
                 self._console.wrapped(*part)
-            for index in outcome.unsaid or ():
-                self._console.note(f"utterance {index}: no node could translate its end")
+        for index in outcome.unsaid or ():
+            self._console.note(f"utterance {index}: no node could translate its end")
         self._answered(utterance)
 
     def _row(self, utterance: Utterance, result: TranslationResult) -> list[tuple[str, str, str]]:
@@ -162,7 +162,7 @@ class Conversation:
         """An utterance for machines."""
         outcome = utterance.outcome
         if isinstance(outcome, MissingResult):
-            return {"index": utterance.index, "missing": outcome.reason}
+            return {"index": utterance.index, "missing": outcome.reason, "unsaid": outcome.unsaid or []}
         return {
             "index": utterance.index,
             "src_lang": outcome.src_lang or self._order.src,

@@ -106,6 +106,8 @@ class Translated:
     """The node (of protocol 2) recognises an utterance once for all languages that it is asked for."""
     unsaid: tuple[int, ...] = ()
     """Indices of utterances whose end no node could say, and nobody may come who is to say it."""
+    said_late: tuple[int, ...] = ()
+    """Of those that earlier outcomes told as unsaid: their end is in this result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class Missing:
     reason: MissingReason
     code: ErrorCode | None = None
     detail: str = ""
+    unsaid: tuple[int, ...] = ()
+    """As with `Translated`; beside the utterance itself."""
 
 
 Outcome = Translated | Missing

@@ -75,12 +75,20 @@ class AssignFailed(Bus, tag="assign_failed", frozen=True, kw_only=True):
 
 
 class AskJobs(Bus, tag="ask_jobs", frozen=True, kw_only=True):
-    """From a job's owner, once Redis is back: say `AssignFailed` of those that your node does not have (any more)."""
+    """From a job's owner, once Redis is back: tell of those that your node does not have (any more)."""
 
     owner: str
     node_id: str
-    jobs: list[tuple[str, int]]
-    """With their attempts."""
+    jobs: list[tuple[str, int, int]]
+    """With their attempts, and the epochs of the connections that they were placed on."""
+
+
+class JobGone(Bus, tag="job_gone", frozen=True, kw_only=True):
+    """To a job's owner that asked: the node may have had this attempt, and has nothing of it any more."""
+
+    node_id: str
+    job_id: str
+    attempt_id: int
 
 
 class NodeGone(Bus, tag="node_gone", frozen=True, kw_only=True):
@@ -141,8 +149,8 @@ class RoomSignal(Bus, tag="signal", frozen=True, kw_only=True):
 RoomMessage = RoomChanged | RoomLine | RoomSignal
 Signal = WebrtcOffer | WebrtcAnswer | WebrtcIce
 BusMessage = (
-    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | AskJobs | NodeGone | DrainNode
-    | SlotFreed | RoomChanged | RoomLine | RoomSignal
+    AssignJob | SessionMoved | CancelJob | CountOutcome | ReportJob | AssignFailed | AskJobs | JobGone | NodeGone
+    | DrainNode | SlotFreed | RoomChanged | RoomLine | RoomSignal
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

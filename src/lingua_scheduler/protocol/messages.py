@@ -360,6 +360,8 @@ class TranslationResult(Wire, tag="translation_result", frozen=True, kw_only=Tru
     """1.1: for `session_resume`, as it stands, while this is the last result that has arrived."""
     unsaid: list[Int] | None = None
     """Utterances, this one or earlier ones, whose end is in no result so far: no node could say it."""
+    said_late: list[Int] | None = None
+    """Utterances that were told as `unsaid`, and whose end is in this result."""
 
 
 class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
@@ -373,6 +375,8 @@ class MissingResult(Wire, tag="missing_result", frozen=True, kw_only=True):
     result_seq: Int | None = None
     """1.1: to be acknowledged with `result_ack`; absent with `gap_timeout`."""
     tgt_lang: str | None = None
+    unsaid: list[Int] | None = None
+    """Earlier utterances whose end was to be said with this one, and is in no result."""
     """1.1: which of several targets is missing."""
     memo: str | None = None
     """1.1: as in `translation_result`."""

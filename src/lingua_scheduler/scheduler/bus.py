@@ -6,9 +6,9 @@ late, changes nothing.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 import msgspec
@@ -27,8 +27,8 @@ _log = get_logger("scheduler.bus")
 
 REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
-ANSWERED_KEPT = 1_000
-"""Attempts on nodes here that were answered last: more than owners may ask about before they have heard of it."""
+GIVEN_KEPT = 20_000
+"""Attempts that nodes here were given last; owners ask about what they gave in the time of a lease."""
 RETRY_S = 0.5
 REDELIVER_ROUNDS = 2
 ORPHAN_ROUNDS = 4
@@ -56,7 +56,13 @@ class Local(Protocol):
 
     def report_for(self, message: wire.ReportJob) -> None: ...
 
+    def is_here(self, node_id: NodeId, epoch: int) -> bool: ...
+
+    def is_ours(self, job_id: JobId) -> bool: ...
+
     def assign_failed_for(self, message: wire.AssignFailed) -> None: ...
+
+    def job_gone_for(self, message: wire.JobGone) -> None: ...
 
     def node_gone_for(self, message: wire.NodeGone) -> None: ...
 
@@ -88,7 +94,7 @@ class RemoteOwner:
             self._bus.local.refuse(node_id, report)
             return
         if isinstance(report, JobResult | JobReject):
-            self._bus.answered(JobId(report.job_id), report.attempt_id)
+            self._bus.forget_job(JobId(report.job_id))
         gone = self.instance_id
         if isinstance(report, JobResult):
             failed: Failed = lambda _: self._bus.local.orphan_for(node_id, report, gone)  # noqa: E731
@@ -99,12 +105,11 @@ class RemoteOwner:
 
     def node_lost(self, node_id: NodeId, epoch: int | None, cause: LostCause) -> None:
         if cause != "suspect":
-            self._bus.forget_jobs_on(node_id)
+            self._bus.forget_jobs_on(node_id, epoch)
         self._bus.publish(self.instance_id, wire.NodeGone(node_id=node_id, epoch=epoch, cause=cause))
 
     def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
-        """They were sent to the connection that the node has here: of another one they are forgotten."""
-        return self._bus.jobs_on(node_id, self)
+        return self._bus.jobs_on(node_id, self, since_epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ class RemoteJob:
     owner: RemoteOwner
     node_id: NodeId
     attempt: int
+    epoch: int
+    """Of the node's connection."""
 
 
 class Bus:
@@ -125,7 +132,9 @@ class Bus:
         self._inbox = inbox
         self._owners: dict[InstanceId, RemoteOwner] = {}
         self._remote_jobs: OrderedDict[JobId, RemoteJob] = OrderedDict()
-        self._answered = deque[tuple[JobId, int]](maxlen=ANSWERED_KEPT)
+        self._jobs_on: defaultdict[NodeId, set[JobId]] = defaultdict(set)
+        """The same by node."""
+        self._given: OrderedDict[tuple[JobId, int], None] = OrderedDict()
         self._idle = asyncio.Event()
         self._idle.set()
         self._reading: asyncio.Task[None] | None = None
@@ -162,31 +171,39 @@ class Bus:
         """Where a job of another instance is."""
         return self._remote_jobs[job_id].node_id
 
-    def jobs_on(self, node_id: NodeId, owner: RemoteOwner) -> list[tuple[JobId, int]]:
-        """What a node here works on for one other instance, with the attempts."""
-        jobs = self._remote_jobs.items()
-        return [(job, remote.attempt) for job, remote in jobs if (remote.node_id, remote.owner) == (node_id, owner)]
+    def jobs_on(self, node_id: NodeId, owner: RemoteOwner, since_epoch: int) -> list[tuple[JobId, int]]:
+        """What a node here works on for one other instance, with the attempts, placed under `since_epoch` or later."""
+        here = sorted(self._jobs_on.get(node_id, ()))
+        jobs = [(job_id, self._remote_jobs[job_id]) for job_id in here]
+        return [(job_id, one.attempt) for job_id, one in jobs if one.owner is owner and one.epoch >= since_epoch]
 
     @property
     def remote_jobs(self) -> int:
         """Jobs of peers on nodes here."""
         return len(self._remote_jobs)
 
+    def _note_job(self, job_id: JobId, job: RemoteJob) -> None:
+        self.forget_job(job_id)
+        self._remote_jobs[job_id] = job
+        self._jobs_on[job.node_id].add(job_id)
+        self._idle.clear()
+        if len(self._remote_jobs) > REMOTE_JOBS_MAX:
+            self.forget_job(next(iter(self._remote_jobs)))
+
     def forget_job(self, job_id: JobId) -> None:
         """It was answered, refused or cancelled."""
-        self._remote_jobs.pop(job_id, None)
+        if (job := self._remote_jobs.pop(job_id, None)) is not None:
+            self._jobs_on[job.node_id].discard(job_id)
+            if not self._jobs_on[job.node_id]:
+                del self._jobs_on[job.node_id]
         if not self._remote_jobs:
             self._idle.set()
 
-    def answered(self, job_id: JobId, attempt: int) -> None:
-        """By its node; whether its owner has heard of it only that one knows."""
-        self.forget_job(job_id)
-        self._answered.append((job_id, attempt))
-
-    def forget_jobs_on(self, node_id: NodeId) -> None:
-        """The node is lost, and its jobs with it."""
-        for job_id in [job_id for job_id, remote in self._remote_jobs.items() if remote.node_id == node_id]:
-            self.forget_job(job_id)
+    def forget_jobs_on(self, node_id: NodeId, epoch: int | None) -> None:
+        """The node's connections up to `epoch` are lost (None: all), and their jobs with them."""
+        for job_id in sorted(self._jobs_on.get(node_id, ())):
+            if epoch is None or self._remote_jobs[job_id].epoch <= epoch:
+                self.forget_job(job_id)
 
     async def wait_idle(self) -> None:
         """Until no node here works for another instance."""
@@ -399,7 +416,7 @@ class Bus:
             return False
         return True
 
-    def _handle(self, message: wire.BusMessage) -> None:
+    def _handle(self, message: wire.BusMessage) -> None:  # noqa: C901, PLR0912 - one line for each message
         local = self.local
         match message:
             case wire.AssignJob():
@@ -415,6 +432,8 @@ class Bus:
                 local.assign_failed_for(message)
             case wire.AskJobs():
                 self._on_asked(message)
+            case wire.JobGone():
+                local.job_gone_for(message)
             case wire.NodeGone():
                 local.node_gone_for(message)
             case wire.DrainNode():
@@ -432,27 +451,32 @@ class Bus:
         owner = self.owner(InstanceId(message.owner))
         for job_id in map(JobId, message.jobs):
             if (remote := self._remote_jobs.get(job_id)) is not None:
-                self._remote_jobs[job_id] = RemoteJob(owner, remote.node_id, remote.attempt)
+                self._remote_jobs[job_id] = replace(remote, owner=owner)
         self.local.session_moved_for(message)
 
     def _on_assign(self, message: wire.AssignJob) -> None:
-        owner = self.owner(InstanceId(message.owner))
-        job_id = JobId(message.assign.job_id)
+        owner, node_id = self.owner(InstanceId(message.owner)), NodeId(message.node_id)
+        job_id, attempt = JobId(message.assign.job_id), message.assign.attempt_id
+        if (job_id, attempt) in self._given and self.local.is_here(node_id, message.epoch):
+            return  # the entry came twice
         if self.local.assign_for(owner, message):
-            self._remote_jobs[job_id] = RemoteJob(owner, NodeId(message.node_id), message.assign.attempt_id)
-            self._idle.clear()
-            if len(self._remote_jobs) > REMOTE_JOBS_MAX:
-                self._remote_jobs.popitem(last=False)
+            self._given[job_id, attempt] = None
+            if len(self._given) > GIVEN_KEPT:
+                self._given.popitem(last=False)
+            if not self.local.is_ours(job_id):  # its session may have come here since
+                self._note_job(job_id, RemoteJob(owner, node_id, attempt, message.epoch))
             return
-        refusal = wire.AssignFailed(node_id=message.node_id, job_id=job_id, attempt_id=message.assign.attempt_id)
-        self.publish(owner.instance_id, refusal)
+        self.publish(owner.instance_id, wire.AssignFailed(node_id=node_id, job_id=job_id, attempt_id=attempt))
 
     def _on_asked(self, message: wire.AskJobs) -> None:
-        """The assignment was lost on its way, or the answer was: that one was published before this."""
-        for job_id, attempt in ((JobId(one), attempt) for one, attempt in message.jobs):
+        """The assignment was lost on its way, or what was said of it: that was published before this."""
+        node_id = NodeId(message.node_id)
+        for job_id, attempt, epoch in ((JobId(one), attempt, epoch) for one, attempt, epoch in message.jobs):
             remote = self._remote_jobs.get(job_id)
             if remote is not None and remote.attempt == attempt:
                 continue
-            is_unsent = (job_id, attempt) not in self._answered
-            refusal = wire.AssignFailed(node_id=message.node_id, job_id=job_id, attempt_id=attempt, is_unsent=is_unsent)
-            self.publish_in_turn(InstanceId(message.owner), refusal, of=message.node_id)
+            if (job_id, attempt) not in self._given and self.local.is_here(node_id, epoch):
+                answer = wire.AssignFailed(node_id=node_id, job_id=job_id, attempt_id=attempt, is_unsent=True)
+            else:
+                answer = wire.JobGone(node_id=node_id, job_id=job_id, attempt_id=attempt)
+            self.publish_in_turn(InstanceId(message.owner), answer, of=node_id)

@@ -110,11 +110,11 @@ def _about(message: wire.BusMessage) -> dict[str, str]:
             return {"node_id": message.node_id, "job_id": message.cancel.job_id}
         case wire.ReportJob():
             return {"node_id": message.node_id, "job_id": message.report.job_id}
-        case wire.AssignFailed():
+        case wire.AssignFailed() | wire.JobGone():
             return {"node_id": message.node_id, "job_id": message.job_id}
         case wire.SlotFreed():
             return {"job_id": message.job_id}
-        case wire.CountOutcome() | wire.NodeGone():
+        case wire.CountOutcome() | wire.NodeGone() | wire.AskJobs():
             return {"node_id": message.node_id}
         case _:
             return {}

@@ -216,9 +216,12 @@ class Dispatch:
         if owner.record is None or owner.is_ended:
             self._routes.cancel(effect, owner.opening.speaker.trace_id)
         else:
-            self._in_order(self._cancel_as_owner(effect, owner), owner, "cancel")
+            before = self._under_way.get(owner, set[asyncio.Task[None]]()).copy()
+            self._in_order(self._cancel_as_owner(before, effect, owner), owner, "cancel")
 
-    async def _cancel_as_owner(self, effect: job.SendCancel, owner: SessionActor) -> None:
+    async def _cancel_as_owner(
+        self, before: set[asyncio.Task[None]], effect: job.SendCancel, owner: SessionActor
+    ) -> None:
         """Only the owner may: the node may have the job for a newer one by now."""
         if owner.record is not None and not owner.is_ended:
             try:
@@ -226,6 +229,8 @@ class Dispatch:
                     return
             except StoreError as error:
                 self._failed("cancel", error)
+        if before:
+            await asyncio.wait(before)  # the assignment itself may be among them
         self._routes.cancel(effect, owner.opening.speaker.trace_id)
 
     async def _assign_behind(

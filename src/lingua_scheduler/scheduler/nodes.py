@@ -192,6 +192,8 @@ class Nodes:
         users = self._users.get(node_id, {}) if cause == "suspect" else self._users.pop(node_id, {})
         for owner in list(users):
             owner.node_lost(node_id, epoch, cause)
+            if epoch is not None and owner.jobs_on(node_id, epoch + 1):
+                self.used_by(node_id, owner)  # on a newer connection, whose loss concerns it too
 
     def drain(self, reason: str) -> None:
         """No new jobs, no new nodes; what runs goes on."""

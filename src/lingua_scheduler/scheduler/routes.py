@@ -67,11 +67,11 @@ class Routes:
 
     def store_returned(self) -> None:
         """Redis may have lost what was on its way to nodes of others, and what these have said of it: ask them."""
-        asked: defaultdict[tuple[InstanceId, NodeId], list[tuple[str, int]]] = defaultdict(list)
+        asked: defaultdict[tuple[InstanceId, NodeId], list[tuple[str, int, int]]] = defaultdict(list)
         for actor in self.sessions.all():
             for node, job_id, attempt in actor.sent_jobs():
                 if node.instance_id != self._me:
-                    asked[node.instance_id, node.node_id].append((job_id, attempt))
+                    asked[node.instance_id, node.node_id].append((job_id, attempt, node.epoch))
         for (instance_id, node_id), jobs in asked.items():
             message = wire.AskJobs(owner=self._me, node_id=node_id, jobs=jobs)
             self._bus.publish_in_turn(instance_id, message, of=node_id)  # behind the assignments themselves
@@ -117,10 +117,17 @@ class Routes:
 
     # ------------------------------------------------------------------------------- from peers, for `Bus`
 
+    def is_here(self, node_id: NodeId, epoch: int) -> bool:
+        """Whether this very connection of the node is."""
+        registered = self._nodes.get(node_id)
+        return registered is not None and registered.epoch == epoch
+
+    def is_ours(self, job_id: JobId) -> bool:
+        return self.sessions.owner_of(job_id) is not None
+
     def assign_for(self, owner: RemoteOwner, message: wire.AssignJob) -> bool:
         node_id = NodeId(message.node_id)
-        registered = self._nodes.get(node_id)
-        if registered is None or registered.epoch != message.epoch:
+        if not self.is_here(node_id, message.epoch):
             return False
         return self._nodes.assign(node_id, owner, message.assign, message.audio)
 
@@ -172,6 +179,11 @@ class Routes:
             return False
         owner.jobs.post(job.AssignFailed(job_id, message.attempt_id, NodeId(message.node_id), message.is_unsent))
         return True
+
+    def job_gone_for(self, message: wire.JobGone) -> None:
+        job_id = JobId(message.job_id)
+        if (owner := self.sessions.owner_of(job_id)) is not None:
+            owner.jobs.post(job.JobGone(job_id, message.attempt_id, NodeId(message.node_id)))
 
     def node_gone_for(self, message: wire.NodeGone) -> None:
         node_id, cause = NodeId(message.node_id), message.cause

@@ -22,6 +22,7 @@ it, the next one may cut the same audio elsewhere: what is owed then are answers
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from lingua_scheduler.sim import speech
 from lingua_scheduler.sim.history import Event
@@ -71,8 +72,6 @@ class _Session:
     utterances: dict[int, _Utterance] = field(default_factory=dict[int, _Utterance])
     kept: set[speech.Packet] = field(default_factory=set[speech.Packet])
     """What nodes of protocol 1 have kept to themselves for a while."""
-    taken_by: dict[int, int] = field(default_factory=dict[int, int])
-    """Utterances with an end that another was sent to a node to say: which one, the last time."""
     lacking: set[int] = field(default_factory=set[int])
     """Utterances whose end is in no result, as results say."""
     is_abandoned: bool = False
@@ -108,8 +107,6 @@ def _sessions(run: Run) -> dict[str, _Session]:
         _read_client(sessions[event.facts[0]], event)
     for event in run.history.of("lacks"):
         sessions[event.facts[0]].lacking.add(event.facts[1])
-    for event in run.history.of("takes"):
-        sessions[event.facts[0]].taken_by[event.facts[2]] = event.facts[1]
     for event in run.history.of("utterance", "concluded", "kept"):
         _read_scheduler(sessions[event.facts[0]], event)
     for one in sessions.values():
@@ -180,9 +177,7 @@ def _heard(session: _Session) -> list[Violation]:
         taker = min((one for one in takers if index is not None and _may_take(session, index, one)), default=None)
         if taker is None and not is_orderly and index is not None:
             continue  # its taker was still to be answered when the client gave up
-        if index in session.lacking:
-            continue
-        if index is not None and told.get(session.taken_by.get(index, index), "merged") != "merged":
+        if index in session.lacking and set(lost) <= {n for _, n in _end_of(session.utterances[index], said)}:
             continue
         if lost and (taker is None or takers[taker] == "result"):
             how = "acknowledged" if seq <= session.acked else "of a session that ended in order"
@@ -194,6 +189,11 @@ def _heard(session: _Session) -> list[Violation]:
     if foreign:
         found.append(Violation("R1", f"{session.client} was told what others said: {sorted(foreign)[:3]}", session.id))
     return found[:3]
+
+
+def _end_of(utterance: _Utterance, said: set[speech.Packet]) -> list[speech.Packet]:
+    """The packets behind the last one that is in a text."""
+    return list(takewhile(lambda packet: packet not in said, reversed(utterance.packets)))
 
 
 def _may_take(session: _Session, index: int, other: int) -> bool:

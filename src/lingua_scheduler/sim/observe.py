@@ -13,7 +13,6 @@ from typing import Any
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.session import events as session
 from lingua_scheduler.core.utterance import Missing
-from lingua_scheduler.protocol.ids import JobId
 from lingua_scheduler.runtime.driver import Driver
 from lingua_scheduler.scheduler.sessions import SessionActor
 from lingua_scheduler.scheduler.snapshots import Snapshots
@@ -106,8 +105,6 @@ def _noting_job(history: History, perform: JobPerformer) -> JobPerformer:
                 history.note("concluded", me, self.session_id, index, job_id, how)
             case job.SendAssign(assign=assign, node=node):
                 history.note("assigned", me, self.session_id, assign.job_id, assign.attempt_id, node.node_id)
-                for piece in self._jobs_machine.book.jobs[JobId(assign.job_id)].inherited:
-                    history.note("takes", me, self.session_id, assign.utterance_index, piece.utterance.index)
             case job.RefuseReport(job_id, node_id, why):
                 history.note("refused", me, self.session_id, job_id, node_id, why)
             case _:

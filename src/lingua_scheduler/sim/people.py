@@ -187,17 +187,21 @@ class Speaker:
                 self._history.note(
                     "result", self.name, session, event.utterance_index, event.result_seq, event.text_asr
                 )
-                for index in event.unsaid or ():
-                    self._history.note("lacks", self.name, session, index)
+                self._note_lacks(event.unsaid)
                 self._look_at_direction(event)
             case wire.MissingResult():
                 self._history.note("missing", self.name, session, event.utterance_index, event.result_seq, event.reason)
+                self._note_lacks(event.unsaid)
             case wire.ErrorMessage():
                 self._history.note("error", self.name, session, str(event.code))
             case ev.Disconnected() | ev.Reconnected():
                 self._history.note(type(event).__name__.lower(), self.name, session)
             case _:
                 pass
+
+    def _note_lacks(self, unsaid: list[int] | None) -> None:
+        for index in unsaid or ():
+            self._history.note("lacks", self.name, self.session_id, index)
 
     def _look_at_direction(self, result: wire.TranslationResult) -> None:
         pair = self.plan.src, self.plan.tgt

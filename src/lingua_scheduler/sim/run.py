@@ -9,7 +9,6 @@ each with its facts in this order, and times that do not go back:
 | `sent` | client-N | session, seq, first packet, last packet |
 | `acked` | client-N | session, seq |
 | `result` | client-N | session, utterance index, result_seq or None, text |
-| `takes` | instance | session, utterance index, index of another whose end it is to say |
 | `lacks` | client-N | session, index of an utterance whose end is in no result, as a result says |
 | `missing` | client-N | session, utterance index, result_seq or None, reason |
 | `reconnected` | client-N | session |

@@ -5,6 +5,8 @@ The simulation found what these tell (`tests/sim/test_seeds.py`); `test_properti
 
 from typing import Any
 
+import pytest
+
 from lingua_scheduler.core.jobs import events as ev
 from lingua_scheduler.core.utterance import Missing, Tail, Translated
 from lingua_scheduler.protocol.node import TakenOver
@@ -19,6 +21,7 @@ from tests.core.jobs.support import (
     World,
     job_id,
     monologue,
+    node,
     request_next,
     samples,
     spec,
@@ -32,9 +35,9 @@ def took(index: int, ms: int) -> dict[str, Any]:
 NOTHING: dict[str, Any] = {"taken_over": []}
 
 
-def two_on_a() -> World:
+def two_on_a(**settings: int) -> World:
     """Ten seconds that the clock cut, and the two seconds behind them, both with A."""
-    world = monologue()
+    world = monologue(**settings)
     request_next(world)
     world.select(A, 1)
     return world
@@ -203,3 +206,97 @@ def test_what_a_kept_result_was_to_say_only_after_it_came_is_told_as_unsaid():
     outcome = world.outcomes()[2]
     assert isinstance(outcome, Translated)
     assert outcome.unsaid == (0, 1)
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_silence_does_not_take_from_a_kept_result_what_that_says(is_followed: bool):
+    """The second attempt heard nothing, and what the first had said was given to the next to be said again."""
+    world = monologue(carry_wait_ms=1_500)
+    request_next(world, 1, ms=10_000, reason=MAX)
+    world.select(A, 1)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.result(A, 1, carried_ms=3_000, **took(0, 3_000))
+    world.pass_ms(1_500)
+    world.again(B, 1)
+    if is_followed:
+        world.request(2, start_ms=20_000)
+    world.empty(B, 1, reason="ASR_EMPTY", **NOTHING)
+    if not is_followed:
+        world.request(2, start_ms=20_000)
+    world.finish(1)
+    world.select(A, 2)
+    assert [piece.job_id for piece in world.machine.book.jobs[job_id(2)].inherited] == [job_id(1)]
+
+
+def test_silence_says_nothing_that_a_kept_result_lacks():
+    world = monologue(carry_wait_ms=1_500, retries_max=1)
+    request_next(world, 1, ms=10_000, reason=MAX)
+    world.select(A, 1)
+    request_next(world, 2)
+    world.select(A, 2)
+    world.error(A, 1)
+    world.again(B, 1)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.result(A, 2, **NOTHING)
+    world.result(B, 1, carried_ms=3_000)
+    world.pass_ms(1_500)
+    world.finish(1)
+    world.again(C, 2)
+    world.empty(C, 2, reason="ASR_EMPTY", **took(2, 6_000))
+    world.finish(2)
+    outcome = world.outcomes()[2]
+    assert isinstance(outcome, Translated)
+    assert outcome.unsaid == (0, 1)
+
+
+def test_an_outcome_without_text_tells_of_an_end_that_was_to_be_said_with_it():
+    world = two_on_a(carry_wait_ms=1_500, retries_max=0)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.empty(A, 1, reason="ASR_EMPTY", **NOTHING)
+    world.finish(1)
+    assert world.outcomes()[1].unsaid == (0,)
+
+
+def test_a_failure_tells_which_ends_failed_with_it():
+    """They are not given to the next, which might fail of them too."""
+    world = two_on_a(retries_max=0)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.machine.book.jobs[job_id(1)].is_whole = True
+    world.error(A, 1)
+    world.finish(1)
+    assert world.outcomes()[1].unsaid == (0,)
+    assert world.machine.book.tails() == ()
+
+
+def test_an_end_that_is_said_after_all_is_told_of():
+    world = monologue(carry_wait_ms=1_500, retries_max=0)
+    world.conclude(A, 0, carried_ms=3_000)
+    assert world.outcomes()[0].unsaid == (0,)
+    request_next(world)
+    world.select(A, 1)
+    world.conclude(A, 1, **took(0, 3_000))
+    said = world.outcomes()[1]
+    assert isinstance(said, Translated)
+    assert (said.said_late, said.unsaid) == ((0,), ())
+
+
+def test_a_swallowed_utterance_is_forgotten_where_its_node_is():
+    """Nodes of protocol 1 never answer it: the node's instance kept it, and claimed a slot for it after each break."""
+    old = node("old", protocol=1)
+    world = World()
+    world.run(old, 0, reason=TIMEOUT, ms=400)
+    world.run(old, 1)
+    world.conclude(old, 1)
+    assert [(one.job_id, one.reason) for one in world.of(ev.SendCancel, world.all)] == [(job_id(0), "merged")]
+
+
+def test_a_job_of_which_its_node_has_nothing_any_more_is_done_again_elsewhere():
+    world = World()
+    world.run(A, 0)
+    world.start(A, 0)
+    world.feed(ev.JobGone(job_id(0), 1, B.node_id))
+    assert world.attempt(0) == 1, "not of this node"
+    world.feed(ev.JobGone(job_id(0), 1, A.node_id))
+    assert world.one(ev.RequeueJob).cause == "answer_lost"
+    world.again(B, 0)
+    assert world.attempt(0) == 2

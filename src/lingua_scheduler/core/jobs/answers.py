@@ -140,6 +140,13 @@ def _on_unsent(book: Book, event: ev.AssignFailed) -> None:
     requeue(book, job, "not_sent", is_excluded=False)
 
 
+def on_gone(book: Book, event: ev.JobGone) -> None:
+    """Its answer may have been lost, or the news that the node was."""
+    if job := _admit(book, event.job_id, event.node_id, event.attempt):
+        job.fault = Missing("job_failed", ErrorCode.NODE_UNAVAILABLE)
+        requeue(book, job, "answer_lost", cancel="answer_lost")
+
+
 def on_node_lost(book: Book, event: ev.NodeLost) -> None:
     """All that the node had gets a new attempt, in index order. If it may return it is told to forget its part."""
     lost = LostNode(event)
@@ -193,15 +200,16 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     hears_once = node.protocol == 2
     status, outcome = classify(Translated(result, node.node_id, job.sent_at_ms, book.now_ms, hears_once))
     ending = Ending(status, outcome, node.node_id)
-    if job.fallback is not None and isinstance(outcome, Missing):
-        ending = replace(job.fallback.ending, node_id=node.node_id)
-    carried = 0 if is_elsewhere else _carried_samples(job, result)
+    carried, keeper = 0 if is_elsewhere else _carried_samples(job, result), node
     repeats = takeovers.account(book, job, result)
-    if repeats and job.tries < book.config.attempts_max:
+    if job.fallback is not None and isinstance(outcome, Missing) and not is_elsewhere:
+        first = job.fall_back()  # silence does no better
+        ending, carried, keeper = replace(first.ending, node_id=node.node_id), first.carried_samples, None
+    elif repeats and job.tries < book.config.attempts_max:
         job.keep(ending, carried)
         requeue(book, job, "said_already", cancel="said_already", is_excluded=False)
         return
-    if (carried or job.unsaid) and _is_unclaimed(book, job):
+    elif (carried or job.unsaid) and _is_unclaimed(book, job):
         job.keep(ending, carried)
         book.move(job, Phase.WITHHELD, book.now_ms + book.config.carry_wait_ms)
         return
@@ -209,8 +217,8 @@ def _on_success(book: Book, job: Job, result: JobResult) -> None:
     book.lane_of(job).answered.append((job.job_id, node))
     if is_elsewhere:
         settle(book, job, ending)
-        return
-    settle_for_next(book, job, ending, carried, node)
+    else:
+        settle_for_next(book, job, ending, carried, keeper)
 
 
 def _carried_samples(job: Job, result: JobResult) -> int:
@@ -241,6 +249,7 @@ def _settle_silent(book: Book, job: Job, carried: int) -> None:
             if earlier.is_adopted:
                 requeue(book, earlier, "merge_lost")  # it may never have got there: better twice than not at all
             else:
+                book.cancel_on(node, earlier.job_id, "merged")  # its instance is to forget it too
                 settle(book, earlier, Ending("completed_no_text", Missing("merged"), node.node_id))
         may_keep = not carried and job.cut(config) in ("max_duration", "none") and job.may_be_kept(config)
         lane.silent_keeper = node if may_keep else None

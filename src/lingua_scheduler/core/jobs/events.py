@@ -143,6 +143,15 @@ class AssignFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JobGone:
+    """The node had the attempt, and is not at work on it any more."""
+
+    job_id: JobId
+    attempt: int
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class NodePartial:
     job_id: JobId
     node_id: NodeId
@@ -222,6 +231,7 @@ JobEvent = (
     | NodeHeld
     | NodeRejected
     | AssignFailed
+    | JobGone
     | NodePartial
     | ResultArrived
     | FinishReplied

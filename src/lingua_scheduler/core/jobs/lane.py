@@ -31,6 +31,8 @@ class Lane:
     answered: deque[tuple[JobId, NodeTraits]] = field(default_factory=lambda: deque(maxlen=ANSWERED_KEPT))
     """The jobs that succeeded last, and where: a merge into one of them counts only if it was there."""
 
+    told_unsaid: set[int] = field(default_factory=set[int])
+    """Utterances whose end is carried, and was told to be in no result: nobody was there to say it."""
     said: deque[JobId] = field(default_factory=lambda: deque(maxlen=ANSWERED_KEPT))
     """Whose audio, to its end, the results that came last have said."""
 

@@ -112,6 +112,8 @@ class JobsMachine:
                 answers.on_held(book, event)
             case ev.NodeRejected():
                 answers.on_rejected(book, event)
+            case ev.JobGone():
+                answers.on_gone(book, event)
             case ev.AssignFailed():
                 answers.on_assign_failed(book, event)
             case ev.NodePartial():

@@ -9,7 +9,7 @@ from lingua_scheduler.core.jobs.events import NodeTraits
 from lingua_scheduler.core.jobs.job import UNSENT_FREE, Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, Phase
-from lingua_scheduler.core.jobs.settling import fail, finish, forget, give_out, next_backoff_ms, settle
+from lingua_scheduler.core.jobs.settling import fail, finish, forget, give_out, next_backoff_ms, settle_for_next
 from lingua_scheduler.core.placement import (
     AlreadyDone,
     NoNodeReason,
@@ -58,8 +58,7 @@ def _leave_parking(book: Book, lane: Lane, job: Job) -> None:
 def release(book: Book, job: Job) -> None:
     """A next job comes: it claims the tail, and the result that was withheld stands."""
     first = job.fall_back()
-    book.hand_on(job, first.carried_samples, job.node)
-    settle(book, job, first.ending)
+    settle_for_next(book, job, first.ending, first.carried_samples, job.node)
 
 
 # ------------------------------------------------------------------------------------------- which node

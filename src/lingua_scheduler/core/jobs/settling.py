@@ -1,5 +1,6 @@
 """How a job ends: the outcome is settled once, recorded in the store, told once, and its audio given up."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -10,7 +11,7 @@ from lingua_scheduler.core.jobs.faults import missing_reason
 from lingua_scheduler.core.jobs.job import Ending, Job
 from lingua_scheduler.core.jobs.lane import Lane
 from lingua_scheduler.core.jobs.phases import SENT, SETTLED, Phase
-from lingua_scheduler.core.utterance import Missing, Outcome, Translated
+from lingua_scheduler.core.utterance import Missing, Translated
 from lingua_scheduler.protocol.errors import ErrorCode
 
 
@@ -24,7 +25,9 @@ def settle(book: Book, job: Job, ending: Ending) -> None:
 
 
 def fail(book: Book, job: Job, missing: Missing) -> None:
-    settle(book, job, Ending("failed", missing, job.node.node_id if job.node else None))
+    """What it had to say beside its own is not tried again with the next: that might fail of it too."""
+    ending = Ending("failed", missing, job.node.node_id if job.node else None)
+    settle(book, job, _owning_up(book, job, ending, [piece.utterance.index for piece in job.inherited]))
 
 
 def give_out(book: Book, job: Job) -> None:
@@ -42,18 +45,22 @@ def give_out(book: Book, job: Job) -> None:
 def settle_for_next(book: Book, job: Job, ending: Ending, carried: int, keeper: NodeTraits | None) -> None:
     """Settle, and leave the last `carried` samples to the next job. It may be that none is there, and none to come."""
     book.hand_on(job, carried, keeper)
+    settle(book, job, _owning_up(book, job, ending))
+
+
+def _owning_up(book: Book, job: Job, ending: Ending, dropped: Iterable[int] = ()) -> Ending:
+    """Whoever reads the outcome is told which ends no node could say, and of which that turned out too soon."""
     lane = book.lane_of(job)
     is_known = book.config.carry_wait_ms > 0  # else nobody looks whether speech goes on
-    if is_known and lane.carry and not lane.is_followed(job) and not book.speech_goes_on:
-        ending = replace(ending, outcome=_owning_up(ending.outcome, lane))
-    settle(book, job, ending)
-
-
-def _owning_up(outcome: Outcome, lane: Lane) -> Outcome:
-    """No node can say what was left, and nobody may come who is to say it: whoever reads the result is told."""
-    if not isinstance(outcome, Translated):
-        return outcome
-    return replace(outcome, unsaid=tuple(sorted({piece.utterance.index for piece in lane.carry})))
+    is_last = is_known and not lane.is_followed(job) and not book.speech_goes_on
+    left = {piece.utterance.index for piece in lane.carry} if is_last else set[int]()
+    outcome = replace(ending.outcome, unsaid=tuple(sorted(left.union(dropped))))
+    if isinstance(outcome, Translated):
+        late = lane.told_unsaid & {piece.utterance.index for piece in job.inherited}
+        outcome = replace(outcome, said_late=tuple(sorted(late)))
+        lane.told_unsaid -= late
+    lane.told_unsaid |= left
+    return replace(ending, outcome=outcome)
 
 
 def cancel(book: Book, job: Job, reason: str) -> None:

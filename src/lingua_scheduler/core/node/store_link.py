@@ -71,7 +71,7 @@ class StoreLink:
     def on_confirmed(self, registration: Registration, epoch: int) -> None:
         self.registering, self.is_asking = None, False
         self.registration, self.epoch = registration, epoch
-        self.first_epoch = self.first_epoch or epoch
+        self.first_epoch = min(self.first_epoch or epoch, epoch)
         self.epoch_max = max(self.epoch_max, epoch)
         self._languages = self._languages_told = registration.languages
         self._standing.services = registration.services

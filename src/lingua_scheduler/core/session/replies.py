@@ -35,8 +35,9 @@ def result_message(
     match slot.outcome:
         case Translated() as outcome:
             return _translation(identity, slot, outcome, now_ms, result_seq)
-        case Missing(reason=reason):
-            return missing(identity, slot, reason, now_ms, result_seq)
+        case Missing(reason=reason, unsaid=unsaid):
+            told = missing(identity, slot, reason, now_ms, result_seq)
+            return msgspec.structs.replace(told, unsaid=list(unsaid)) if unsaid else told
         case Written(message):
             return msgspec.structs.replace(message, result_seq=result_seq)
         case None:
@@ -148,6 +149,7 @@ def _translation(
         speech_start_ms=kept.speech_start_ms if is_new else None,
         speech_end_ms=kept.speech_end_ms if is_new else None,
         unsaid=list(outcome.unsaid) or None,
+        said_late=list(outcome.said_late) or None,
     )
 
 

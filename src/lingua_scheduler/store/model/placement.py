@@ -72,6 +72,8 @@ class Placement:
             return None
         assert job.node is not None
         if request.attempt == job.attempt:
+            if request.job_id not in world.trail(job.node).jobs:
+                return None  # the node was lost, and its slots with it, before the owner heard
             node = world.node(job.node)
             return Selected(job.node, node.instance if node else InstanceId(""), job.attempt, "repeat")
         world.revoke(request.job_id, job, "superseded")

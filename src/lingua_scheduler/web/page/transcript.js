@@ -70,14 +70,28 @@ export class Transcript extends EventTarget {
       sound: speech ? "waiting" : "none",
     });
     if (speech) this.#keepSpeech(entry);
-    for (const index of result.unsaid ?? []) {
-      // An utterance that went with this one has no entry of its own.
-      this.#change(this.#byKey.get(this.#key(index, about)) ?? entry, { isCut: true });
-    }
+    for (const index of result.said_late ?? []) this.#cut(index, about, false);
+    this.#lacks(result, about);
     return entry;
   }
 
-  missing({ utterance_index, reason }, about) {
+  // The ends of these could not be translated.
+  #lacks({ utterance_index, unsaid }, about) {
+    for (const index of unsaid ?? []) {
+      // An utterance that went with a later one has no entry of its own.
+      if (!this.#cut(index, about, true)) this.#cut(utterance_index, about, true);
+    }
+  }
+
+  #cut(index, about, isCut) {
+    const entry = this.#byKey.get(this.#key(index, about));
+    if (entry) this.#change(entry, { isCut });
+    return entry !== undefined;
+  }
+
+  missing(missing, about) {
+    const { utterance_index, reason } = missing;
+    this.#lacks(missing, about);
     const key = this.#key(utterance_index, about);
     if (!LEAVE_NOTHING.has(reason)) {
       this.#change(this.#entry(utterance_index, about), { kind: "missing", reason });

@@ -1,6 +1,7 @@
 -- uses: is_final, revoke, settle
 -- What is stored of the job that is asked for, and the reply where the question is answered by that alone. A newer
--- attempt takes the slot of the older one back: the owner need not requeue first.
+-- attempt takes the slot of the older one back: the owner need not requeue first. One that was given a slot, and lost it
+-- with the node before its owner heard, is placed anew.
 local FIELDS = { 'status', 'attempt', 'revoked', 'node', 'line', 'turn', 'guest_of', 'affinity_until_ms', 'queued_ms' }
 
 local function known_job(v1, job, attempt)
@@ -11,7 +12,9 @@ local function known_job(v1, job, attempt)
   local current = tonumber(known.attempt)
   if attempt < current or attempt <= tonumber(known.revoked or 0) then return known, { 'STALE_ATTEMPT', current } end
   if known.status ~= 'pending' then
-    if attempt == current then
+    if attempt == current and not redis.call('ZSCORE', v1 .. 'node:' .. known.node .. ':jobs', job) then
+      return known
+    elseif attempt == current then
       local instance = redis.call('HGET', v1 .. 'node:' .. known.node, 'instance') or ''
       return known, { 'SELECTED', known.node, instance, current, 'repeat', {} }
     end
