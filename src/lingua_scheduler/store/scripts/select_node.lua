@@ -6,7 +6,7 @@
 --   | NO_NODE reason {why count …} | AGAIN walked | DONE job status | STALE_ATTEMPT attempt
 --   | STALE_EPOCH epoch
 -- Writes the job with SELECTED and QUEUED; NO_NODE takes it out of its queue; AGAIN, DONE and STALE_… leave it.
--- Repeated: SELECTED with the same node (why `repeat`), while the slot is the job's; QUEUED with its place in the line.
+-- Repeated: SELECTED with the same node (why `repeat`) while the slot is the job's; QUEUED with its place in line.
 -- uses: clock, draw, reserve, newer_owner
 -- later: known_job, take_turn, walk, conclude, be_served, leave_pair
 -- A call looks at no more than 64 nodes. Those that are full or gone leave the lane's open ranks as they are met, so

@@ -1,7 +1,7 @@
 -- uses: is_final, revoke, settle
 -- What is stored of the job that is asked for, and the reply where the question is answered by that alone. A newer
--- attempt takes the slot of the older one back: the owner need not requeue first. One that was given a slot, and lost it
--- with the node before its owner heard, is placed anew.
+-- attempt takes the slot of the older one back: the owner need not requeue first. One whose slot was lost with its node
+-- before the owner heard of it is placed anew.
 local FIELDS = { 'status', 'attempt', 'revoked', 'node', 'line', 'turn', 'guest_of', 'affinity_until_ms', 'queued_ms' }
 
 local function known_job(v1, job, attempt)
