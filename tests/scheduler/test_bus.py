@@ -12,6 +12,7 @@ from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId
 from lingua_scheduler.protocol.messages import TranslationResult
 from lingua_scheduler.protocol.node import NodeControl
+from lingua_scheduler.scheduler import bus as bus_module
 from lingua_scheduler.scheduler.app import Scheduler
 from lingua_scheduler.scheduler.upkeep import ROUND_S
 from lingua_scheduler.store.client import RedisClient
@@ -216,6 +217,24 @@ async def test_a_late_word_of_a_lost_connection_leaves_the_jobs_of_the_newer_one
         await other.register("another")
         again = await other.take_job()
         assert (again.job_id, again.attempt_id) == (last.job_id, 2)
+
+
+async def test_a_job_that_nobody_asks_for_any_more_is_forgotten(redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch):
+    """Its owner gave it up, and a fail-over lost the cancel: it was named after each break of Redis, for ever."""
+    async with apart(redis) as (here, there, client, nodes):
+        node, bus = await nodes.node(), there.upkeep.bus
+        await node.register("far")
+        await client.open()
+        for _ in range(2):
+            await client.speak(400)
+            await node.take_job()
+        monkeypatch.setattr(bus_module, "REMOTE_JOB_MS", 1 << 40)
+        bus._forget_old_jobs()
+        assert bus.remote_jobs == 2
+        monkeypatch.setattr(bus_module, "REMOTE_JOB_MS", 0)
+        await bus.keep({here.context.instance_id, there.context.instance_id})
+        assert bus.remote_jobs == 0
+        await asyncio.wait_for(bus.wait_idle(), 1)
 
 
 async def test_what_a_node_has_swallowed_takes_no_slot_again(redis: EmbeddedRedis):

@@ -162,7 +162,8 @@ class Conversation:
         """An utterance for machines."""
         outcome = utterance.outcome
         if isinstance(outcome, MissingResult):
-            return {"index": utterance.index, "missing": outcome.reason, "unsaid": outcome.unsaid or []}
+            lacks = {"unsaid": outcome.unsaid} if outcome.unsaid else {}
+            return {"index": utterance.index, "missing": outcome.reason, **lacks}
         return {
             "index": utterance.index,
             "src_lang": outcome.src_lang or self._order.src,

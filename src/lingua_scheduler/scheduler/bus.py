@@ -27,6 +27,8 @@ _log = get_logger("scheduler.bus")
 
 REMOTE_JOBS_MAX = 20_000
 """Jobs of other instances' sessions on nodes here; the oldest are forgotten first (their leases end by themselves)."""
+REMOTE_JOB_MS = 6 * 60_000
+"""One of these that is older is nobody's any more: its owner gave it up after five minutes, and the word was lost."""
 GIVEN_KEPT = 20_000
 """Attempts that nodes here were given last; owners ask about what they gave in the time of a lease."""
 RETRY_S = 0.5
@@ -121,6 +123,7 @@ class RemoteJob:
     attempt: int
     epoch: int
     """Of the node's connection."""
+    since_ms: int
 
 
 class Bus:
@@ -204,6 +207,11 @@ class Bus:
         for job_id in sorted(self._jobs_on.get(node_id, ())):
             if epoch is None or self._remote_jobs[job_id].epoch <= epoch:
                 self.forget_job(job_id)
+
+    def _forget_old_jobs(self) -> None:
+        given_up_ms = self._context.clock.now_ms() - REMOTE_JOB_MS
+        while self._remote_jobs and (oldest := next(iter(self._remote_jobs.items())))[1].since_ms <= given_up_ms:
+            self.forget_job(oldest[0])
 
     async def wait_idle(self) -> None:
         """Until no node here works for another instance."""
@@ -321,6 +329,7 @@ class Bus:
         """
         me = self._context.instance_id
         self._rounds += 1
+        self._forget_old_jobs()
         if self._rounds % REDELIVER_ROUNDS == 0 and (failed := await self._inbox.redeliver()):
             await self._handle_all(failed)
             await self._give_up(me)
@@ -464,7 +473,7 @@ class Bus:
             if len(self._given) > GIVEN_KEPT:
                 self._given.popitem(last=False)
             if not self.local.is_ours(job_id):  # its session may have come here since
-                self._note_job(job_id, RemoteJob(owner, node_id, attempt, message.epoch))
+                self._note_job(job_id, RemoteJob(owner, node_id, attempt, message.epoch, self._context.clock.now_ms()))
             return
         self.publish(owner.instance_id, wire.AssignFailed(node_id=node_id, job_id=job_id, attempt_id=attempt))
 

@@ -321,6 +321,8 @@ class World:
                 kept = instance.sizes()
                 # One task for each node's connection, one for upkeep, one for the inbox; a call may be under way.
                 kept["tasks"] = max(0, kept["tasks"] - len(self.agents) - 6)
+                # Where the word was lost that a job is given up, its place goes with its age or its node.
+                del kept["remote_jobs"]
                 left += [f"{instance.name} keeps {size} {name}" for name, size in kept.items() if size]
         world, now_ms = self.redis.data.model.world, self.redis.now_ms()
         left += [

@@ -10,6 +10,7 @@ from lingua_scheduler.protocol.messages import (
     ErrorMessage,
     Goaway,
     MissingReason,
+    MissingResult,
     ServerHeartbeat,
     SessionCloseAck,
 )
@@ -46,6 +47,21 @@ def test_closing_flushes_waits_for_results_and_then_acknowledges(protocol: Proto
     effects = scene.conclude(0)
     assert results(effects) == [(0, "text 0"), (1, "text 1")]
     assert isinstance(of(effects, ev.Send)[-1].message, SessionCloseAck)
+
+
+def test_ends_that_were_to_be_said_with_what_is_cancelled_are_told_with_it():
+    """The first two had their results, without their ends: those were the third's to say."""
+    scene = Scene()
+    for _ in range(4):
+        scene.utter()
+    scene.conclude(0, scene.translated(0, carried_ms=300))
+    scene.conclude(1, scene.translated(1))
+    scene.conclude(2, "merged")
+    scene.handle(ev.AudioFreed(1))
+    scene.handle(ev.CloseRequested("done"))
+    scene.wait(GRACE_MS)
+    told = {one.utterance_index: (one.reason, one.unsaid) for one in scene.sent(MissingResult)}
+    assert told == {2: ("merged", None), 3: ("job_timeout", [0, 2])}
 
 
 def test_what_is_not_done_within_the_grace_is_cancelled_and_told_as_missing():

@@ -136,10 +136,12 @@ class Backlog:
         self._settle(self.delivery.go_on(now_ms, out), now_ms)
 
     def conclude_all(self, reason: MissingReason, now_ms: int, out: list[SessionEffect]) -> None:
-        """Cancel every job that still runs; its result is missing."""
+        """Cancel every job that still runs; its result is missing, and so are the ends that nobody can say any more."""
+        unsaid = [kept.index for kept in self._utterances.values() if kept.is_unsaid]
         for slot in list(self.delivery.unresolved()):
             out.append(CancelJob(slot.job_id, reason))
-            self.conclude(slot, Missing(reason), now_ms, out)
+            before = tuple(index for index in unsaid if index < slot.index)
+            self.conclude(slot, Missing(reason, unsaid=before), now_ms, out)
 
     def free(self, index: int) -> bool:
         """The audio of utterance `index` is not needed any more. Whether that was news."""
