@@ -7,13 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec import structs
 
+from lingua_scheduler.core.jobs.events import SendAssign
 from lingua_scheduler.protocol import bus as wire
 from lingua_scheduler.protocol.ids import InstanceId, JobId
 from lingua_scheduler.protocol.messages import TranslationResult
 from lingua_scheduler.protocol.node import NodeControl
 from lingua_scheduler.scheduler import bus as bus_module
 from lingua_scheduler.scheduler.app import Scheduler
+from lingua_scheduler.scheduler.dispatch import Dispatch
 from lingua_scheduler.scheduler.upkeep import ROUND_S
 from lingua_scheduler.store.client import RedisClient
 from lingua_scheduler.store.embedded import EmbeddedRedis
@@ -217,6 +220,25 @@ async def test_a_late_word_of_a_lost_connection_leaves_the_jobs_of_the_newer_one
         await other.register("another")
         again = await other.take_job()
         assert (again.job_id, again.attempt_id) == (last.job_id, 2)
+
+
+async def test_an_attempt_that_was_taken_back_while_it_waited_is_not_sent(redis: EmbeddedRedis):
+    """Behind a cancel that waits for Redis: the next attempt may be with the same node by then."""
+    async with apart(redis) as (here, _, client, nodes):
+        node = await nodes.node()
+        await node.register("far", protocol_version=None)
+        await client.open()
+        await client.speak(400)
+        sent = await node.take_job()
+        (actor,) = here.sessions.with_jobs()
+        ((traits, _, _),) = actor.sent_jobs()
+        dispatcher, over = here.sessions.dispatcher, asyncio.create_task(asyncio.sleep(0))
+        assert isinstance(dispatcher, Dispatch)
+        assert actor.is_sent(JobId(sent.job_id), 1)
+        taken_back = SendAssign(traits, structs.replace(sent, attempt_id=2), bytes(8))
+        await dispatcher._assign_behind({over}, taken_back, actor)
+        await client.speak(400)
+        assert (await node.take_job()).utterance_index == 1
 
 
 async def test_a_job_that_nobody_asks_for_any_more_is_forgotten(redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch):

@@ -237,10 +237,11 @@ class Dispatch:
         self, before: set[asyncio.Task[None]], effect: job.SendAssign, owner: SessionActor
     ) -> None:
         await asyncio.wait(before)
-        if not owner.is_ended:
+        job_id, attempt = JobId(effect.assign.job_id), effect.assign.attempt_id
+        if owner.is_replaced:
+            self.unsent(job_id, attempt, effect.node.node_id)
+        elif not owner.is_ended and owner.is_sent(job_id, attempt):  # else it was taken back while it waited
             self._routes.assign(effect, owner)
-        elif owner.is_replaced:
-            self.unsent(JobId(effect.assign.job_id), effect.assign.attempt_id, effect.node.node_id)
 
     def _in_order(self, work: Coroutine[Any, Any, None], owner: SessionActor, name: str) -> None:
         tasks = self._under_way.setdefault(owner, set())

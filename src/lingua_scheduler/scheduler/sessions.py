@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 from lingua_scheduler.core.allowances import Allowance
 from lingua_scheduler.core.jobs import events as job
 from lingua_scheduler.core.jobs.machine import JobsMachine
-from lingua_scheduler.core.jobs.phases import Phase
+from lingua_scheduler.core.jobs.phases import SENT, Phase
 from lingua_scheduler.core.jobs.reports import job_event
 from lingua_scheduler.core.node.events import JobReport, LostCause
 from lingua_scheduler.core.session import events as session
@@ -224,6 +224,11 @@ class SessionActor:
 
     def jobs_on(self, node_id: NodeId, since_epoch: int) -> list[tuple[JobId, int]]:
         return self._jobs_machine.book.jobs_on(node_id, since_epoch)
+
+    def is_sent(self, job_id: JobId, attempt: int) -> bool:
+        """Whether this attempt is to be with a node."""
+        one = self._jobs_machine.book.jobs.get(job_id)
+        return one is not None and one.attempt == attempt and one.phase in SENT
 
     def sent_jobs(self) -> list[tuple[job.NodeTraits, JobId, int]]:
         return self._jobs_machine.book.sent()

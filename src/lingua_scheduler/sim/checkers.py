@@ -2,7 +2,7 @@
 
 | rule | says |
 |---|---|
-| R1 | audio acknowledged, or of a session that ended in order, is in a text, or its utterance was told as missing |
+| R1 | audio acknowledged, or of an ordered session, is in a text, or its utterance is told missing, or its end unsaid |
 | R2 | every utterance ends once; the client of a session that ended in order got exactly one answer for each |
 | R3 | a client gets answers in the order of utterances, but for those whose gap was announced |
 | R4 | no node ever has more slots taken than its capacity; where Redis forgot slots, none is given beyond it |
