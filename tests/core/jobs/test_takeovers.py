@@ -35,6 +35,24 @@ def took(index: int, ms: int) -> dict[str, Any]:
 NOTHING: dict[str, Any] = {"taken_over": []}
 
 
+def left_with_two_ends() -> World:
+    """Job 2 has a result that is kept; after it came the ends of 0 and 1 were left to it, and it is with C once more."""
+    world = monologue(carry_wait_ms=1_500, retries_max=1)
+    request_next(world, 1, ms=10_000, reason=MAX)
+    world.select(A, 1)
+    request_next(world, 2)
+    world.select(A, 2)
+    world.error(A, 1)
+    world.again(B, 1)
+    world.conclude(A, 0, carried_ms=3_000)
+    world.result(A, 2, taken_over=[])
+    world.result(B, 1, carried_ms=3_000)
+    world.pass_ms(1_500)
+    world.finish(1)
+    world.again(C, 2)
+    return world
+
+
 def two_on_a(**settings: int) -> World:
     """Ten seconds that the clock cut, and the two seconds behind them, both with A."""
     world = monologue(**settings)
@@ -188,19 +206,7 @@ def test_an_adopted_job_that_was_never_sent_loses_what_another_said():
 
 def test_what_a_kept_result_was_to_say_only_after_it_came_is_told_as_unsaid():
     """Of two ends that the last attempts left only one was told: the kept result counted as saying the other."""
-    world = monologue(carry_wait_ms=1_500, retries_max=1)
-    request_next(world, 1, ms=10_000, reason=MAX)
-    world.select(A, 1)
-    request_next(world, 2)
-    world.select(A, 2)
-    world.error(A, 1)
-    world.again(B, 1)
-    world.conclude(A, 0, carried_ms=3_000)
-    world.result(A, 2, taken_over=[])
-    world.result(B, 1, carried_ms=3_000)
-    world.pass_ms(1_500)
-    world.finish(1)
-    world.again(C, 2)
+    world = left_with_two_ends()
     world.lose(C)
     world.finish(2)
     outcome = world.outcomes()[2]
@@ -229,19 +235,7 @@ def test_silence_does_not_take_from_a_kept_result_what_that_says(is_followed: bo
 
 
 def test_silence_says_nothing_that_a_kept_result_lacks():
-    world = monologue(carry_wait_ms=1_500, retries_max=1)
-    request_next(world, 1, ms=10_000, reason=MAX)
-    world.select(A, 1)
-    request_next(world, 2)
-    world.select(A, 2)
-    world.error(A, 1)
-    world.again(B, 1)
-    world.conclude(A, 0, carried_ms=3_000)
-    world.result(A, 2, **NOTHING)
-    world.result(B, 1, carried_ms=3_000)
-    world.pass_ms(1_500)
-    world.finish(1)
-    world.again(C, 2)
+    world = left_with_two_ends()
     world.empty(C, 2, reason="ASR_EMPTY", **took(2, 6_000))
     world.finish(2)
     outcome = world.outcomes()[2]
