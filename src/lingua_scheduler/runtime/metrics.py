@@ -42,7 +42,7 @@ CLOSED: dict[str, tuple[str, ...]] = {
     "lingua_previews": ("sent", "no_node", "slow_node"),
     "lingua_job_retries": (
         "job_timeout", "node_closed", "node_suspect", "node_lost", "node_replaced", "rejected", "not_sent", "failed",
-        "seen_before", "out_of_order", "merge_lost", "carry_unclaimed",
+        "seen_before", "out_of_order", "merge_lost", "carry_unclaimed", "said_already", "said_elsewhere", "answer_lost",
     ),
     "lingua_leases_expired": ("timer", "reaper"),
     "lingua_nodes_lost": ("closed", "suspect", "lost", "replaced"),

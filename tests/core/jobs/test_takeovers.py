@@ -36,7 +36,7 @@ NOTHING: dict[str, Any] = {"taken_over": []}
 
 
 def left_with_two_ends() -> World:
-    """Job 2 has a result that is kept; after it came the ends of 0 and 1 were left to it, and it is with C once more."""
+    """Job 2 has a result that is kept; after it came the ends of 0 and 1 were left to it, and C has it once more."""
     world = monologue(carry_wait_ms=1_500, retries_max=1)
     request_next(world, 1, ms=10_000, reason=MAX)
     world.select(A, 1)
