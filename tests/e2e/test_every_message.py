@@ -18,8 +18,11 @@ from tests.support import wait_until
 from tests.support.peers import ClientPeer, NodePeer, Peers
 
 EVERY: set[type[Any]] = {*get_args(bus.BusMessage), *get_args(bus.JobReport)}
-SEEN_ELSEWHERE: set[type[Any]] = {bus.AssignFailed}
-"""Races bring it about; its test is `test_an_attempt_that_was_placed_and_not_sent_begins_anew_at_once`."""
+SEEN_ELSEWHERE: set[type[Any]] = {bus.AssignFailed, bus.AskJobs, bus.JobGone}
+"""Races bring the first about: `test_an_attempt_that_was_placed_and_not_sent_begins_anew_at_once`. A Redis that was away
+and has lost something brings about the others: `test_what_redis_lost_on_its_way_to_a_node_is_sent_again_and_nothing_else_is`,
+`test_a_job_whose_answer_redis_lost_is_done_again_elsewhere`.
+"""
 _PAYLOAD = re.compile(rb'"XADD" "lingua:streams:.*" "message" "(.*)"\r\n')
 
 
@@ -66,11 +69,13 @@ async def crossing(redis: Redis) -> AsyncGenerator[set[type[Any]]]:
                 if isinstance(message, bus.ReportJob):
                     crossed.add(type(message.report))
 
-    async with asyncio.TaskGroup() as group:
-        reading = group.create_task(read())
-        yield crossed
-        reading.cancel()
-    writer.close()
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(read())
+            yield crossed
+            reading.cancel()
+    finally:
+        writer.close()
 
 
 async def test_every_message_between_a_client_and_a_node_crosses(fleet: Fleet):
