@@ -19,9 +19,9 @@ from tests.support.peers import ClientPeer, NodePeer, Peers
 
 EVERY: set[type[Any]] = {*get_args(bus.BusMessage), *get_args(bus.JobReport)}
 SEEN_ELSEWHERE: set[type[Any]] = {bus.AssignFailed, bus.AskJobs, bus.JobGone}
-"""Races bring the first about: `test_an_attempt_that_was_placed_and_not_sent_begins_anew_at_once`. A Redis that was away
-and has lost something brings about the others: `test_what_redis_lost_on_its_way_to_a_node_is_sent_again_and_nothing_else_is`,
-`test_a_job_whose_answer_redis_lost_is_done_again_elsewhere`.
+"""Races bring the first about: `test_an_attempt_that_was_placed_and_not_sent_begins_anew_at_once`.
+
+A Redis that has lost something brings about the others: `tests/scheduler/test_bus.py`, the tests of what it lost.
 """
 _PAYLOAD = re.compile(rb'"XADD" "lingua:streams:.*" "message" "(.*)"\r\n')
 
