@@ -79,6 +79,10 @@ SHORT_STORIES = {
         223,
         0,
     ),
+    "a result that was kept for a paused owner, as the node said it, was taken for that owner's and not told again": (
+        8637,
+        0,
+    ),
     "a session ended while a job had the ends of two others to say, and only the job was told as missing": (1022, 0.25),
 }
 """The same of two minutes, with every fault; and the share of two-way sessions."""

@@ -172,7 +172,8 @@ class Dispatch:
             if reply.word is Word.STALE_EPOCH:
                 self._refused(reply.attempt, owner, effect.job_id, effect.attempt, "finish")
                 return
-            if record is not None and result and reply.is_ok:
+            # Not where it was finished before: a peer may have put the node's own words there for an owner asleep.
+            if record is not None and result and reply.word is Word.OK:
                 record.stored(effect.job_id)
             self._routes.offered(reply.offers)
             owner.jobs.post(job.FinishReplied(effect.job_id, effect.attempt, reply.word))
