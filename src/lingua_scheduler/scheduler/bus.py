@@ -138,6 +138,7 @@ class Bus:
         self._jobs_on: defaultdict[NodeId, set[JobId]] = defaultdict(set)
         """The same by node."""
         self._given: OrderedDict[tuple[JobId, int], None] = OrderedDict()
+        """Attempts that nodes here were given, the last ones: what is not among them they may never have had."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._reading: asyncio.Task[None] | None = None
